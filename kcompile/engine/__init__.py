@@ -1,0 +1,1 @@
+"""Runs Graphs in PyTorch. The only room that imports torch."""

@@ -1,0 +1,114 @@
+"""The ``t`` that torch facets get: torch itself, and what the IR knows about the operator.
+
+Two kinds with one surface. `Recording` writes torch.fx nodes while a graph is lowered; `Running`
+computes on tensors, for eager calls and for operators whose facet looks at real sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from kcompile.errors import UnsupportedError
+from kcompile.ir import DType, Graph, Type
+from kcompile.ir.dims import FUNCTIONS, Dim, DimLike, evaluate
+
+DTYPES = {
+    "bool": torch.bool, "i8": torch.int8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
+    "u8": torch.uint8, "u16": torch.uint16, "u32": torch.uint32, "u64": torch.uint64,
+    "f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64,
+}  # fmt: skip
+
+
+class Context:
+    """What both kinds share. ``t.inputs`` and ``t.outputs`` are the operator's types."""
+
+    inputs: tuple[Type | None, ...] = ()
+    outputs: tuple[Type, ...] = ()
+
+    def dtype(self, dtype: DType) -> torch.dtype:
+        """The torch dtype."""
+        return DTYPES[dtype.name]
+
+    def size(self, dim: DimLike) -> Any:
+        """The dimension as what torch takes for a size."""
+        raise NotImplementedError
+
+    def shape(self, dims: Sequence[DimLike]) -> tuple[Any, ...]:
+        """`size` of each."""
+        return tuple(self.size(d) for d in dims)
+
+
+class Running(Context):
+    """Computes at once on tensors."""
+
+    def __init__(
+        self,
+        inputs: tuple[Type | None, ...],
+        outputs: tuple[Type, ...],
+        sizes: dict[str, int] | None = None,
+        device: torch.device | None = None,
+    ):
+        self.inputs, self.outputs, self.sizes = inputs, outputs, sizes or {}
+        self.device = device or torch.device("cpu")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def size(self, dim: DimLike) -> int:
+        return evaluate(dim, self.sizes)
+
+    def function(self, graph: Graph) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """A region as a function of its inputs."""
+        from kcompile.engine.lower import region_function
+
+        return region_function(graph, self.device)
+
+    def generator(self, seed: torch.Tensor | None) -> torch.Generator | None:
+        """The generator that a seed tensor (int64 [2]: seed, counter) names; None for torch's own."""
+        if seed is None:
+            return None
+        first, counter = seed.tolist()
+        generator = torch.Generator(self.device)
+        # Two words into one 64-bit seed: the odd constant (2**64 / golden ratio) spreads the counter.
+        return generator.manual_seed((first ^ (counter * 0x9E3779B97F4A7C15)) & (2**63 - 1))
+
+
+class Recording(Context):
+    """Records calls as nodes of a torch.fx graph."""
+
+    def __init__(self, tracer: fx.proxy.GraphAppendingTracer, sizes: dict[str, Any]):
+        self.tracer, self.sizes = tracer, sizes
+
+    def __getattr__(self, name: str) -> Any:
+        return _recorder(self.tracer, getattr(torch, name))
+
+    def size(self, dim: DimLike) -> Any:
+        if not isinstance(dim, Dim):
+            return dim
+        missing = dim.symbols() - set(self.sizes)
+        if missing:
+            raise UnsupportedError(f"the size {sorted(missing)[0]} can't be read from any tensor in reach")
+        functions = {**FUNCTIONS, "max": self.sym_max, "min": self.sym_min}
+        return evaluate(dim, self.sizes, functions)
+
+
+class _Recorder:
+    def __init__(self, tracer: Any, target: Any):
+        self._tracer, self._target = tracer, target
+
+    def __getattr__(self, name: str) -> Any:
+        return _recorder(self._tracer, getattr(self._target, name))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tracer.create_proxy("call_function", self._target, args, kwargs)
+
+
+def _recorder(tracer: Any, target: Any) -> Any:
+    # Values (dtypes, constants such as torch.inf) stand for themselves; functions and modules record.
+    if callable(target) or isinstance(target, type(torch)):
+        return _Recorder(tracer, target)
+    return target

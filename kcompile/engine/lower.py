@@ -1,0 +1,244 @@
+"""A Graph as a torch.nn.Module with generated, readable code (torch.fx)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from kcompile.engine.context import DTYPES, Recording, Running
+from kcompile.errors import KcompileError, UnsupportedError
+from kcompile.ir import Constant, Graph, Input, Node, Type, Value, Weight
+from kcompile.ir.dims import Dim
+from kcompile.ir.op import Op
+from kcompile.ir.types import ALL as ALL_DTYPES
+from kcompile.operators.lowering import describe, expand
+
+
+class Opaque(nn.Module):
+    """An operator that runs at call time, because its facet looks at real sizes or values."""
+
+    def __init__(self, op: Op, inputs: tuple[Type | None, ...]):
+        super().__init__()
+        self.op, self.types = op, inputs
+
+    def forward(self, *tensors: torch.Tensor | None) -> Any:
+        return run_op(self.op, tensors, bind_sizes(self.types, tensors))
+
+    def extra_repr(self) -> str:
+        return repr(self.op)
+
+
+def has_torch(op: Op) -> bool:
+    """Whether an operator runs in torch without its decomposition."""
+    return callable(op.torch)
+
+
+def lower(graph: Graph, weights: dict[str, torch.Tensor] | None = None) -> fx.GraphModule:
+    """The graph as a module: takes the inputs in order, returns a tuple of outputs, then updates.
+
+    Weights become parameters under their path with dots (``block1.conv.kernel``), shared with
+    ``weights`` where given (tensors by weight name), else copied from the graph's arrays.
+    Raises UnsupportedError naming the operator and layer that torch can't run.
+    """
+    graph = expand(graph, has_torch, "torch")
+    return _Lowering(graph, weights or {}).module()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, weights: dict[str, torch.Tensor]):
+        self.graph, self.weights = graph, weights
+        self.root = nn.Module()
+        self.fx = fx.Graph()
+        self.tracer = fx.proxy.GraphAppendingTracer(self.fx)
+        self.sizes: dict[str, Any] = {}
+        self.proxies: dict[Value, Any] = {}
+        self.wanted = {
+            s
+            for n in graph.nodes
+            for t in (*n.types, *(v.type for v in n.inputs if v is not None))
+            for s in t.symbols()
+        }
+
+    def module(self) -> fx.GraphModule:
+        for value in self.graph.inputs:
+            self.proxies[value] = fx.Proxy(self.fx.placeholder(identifier(value.op.label)), self.tracer)  # type: ignore[attr-defined]
+        for value in self.graph.inputs:
+            self._note(value)
+        for node in self.graph.nodes:
+            if not isinstance(node.op, Input):
+                self._node(node)
+        self.fx.output(tuple(self.proxies[v].node for v in self.graph.results()))
+        self.fx.eliminate_dead_code()
+        self.fx.lint()
+        return fx.GraphModule(self.root, self.fx, class_name=identifier(self.graph.name))
+
+    def _node(self, node: Node) -> None:
+        if isinstance(node.op, Weight):
+            self.proxies[node.results[0]] = self._weight(node.op)
+            return
+        if isinstance(node.op, Constant):
+            tensor = torch.from_numpy(np.array(_portable(node.op.value.data)))
+            tensor = tensor.to(DTYPES[node.types[0].dtype.name])
+            self.proxies[node.results[0]] = self._attribute("constant", tensor, parameter=False)
+            return
+        operands = [None if v is None else self._operand(node, v) for v in node.inputs]
+        before = len(self.fx.nodes)
+        results = self._call(node, operands)
+        results = results if isinstance(results, tuple) else (results,)
+        if len(node.types) > 1 and len(results) == 1:
+            results = tuple(results[0][i] for i in range(len(node.types)))
+        for made in list(self.fx.nodes)[before:]:
+            made.meta["origin"] = node.origin
+        for value, proxy in zip(node.results, results, strict=True):
+            self.proxies[value] = proxy
+            self._note(value)
+
+    def _call(self, node: Node, operands: list[Any]) -> Any:
+        types = tuple(None if v is None else v.type for v in node.inputs)
+        if node.op.torch_opaque:
+            name = self._add_module(node, Opaque(node.op, types))
+            return self.tracer.create_proxy("call_module", name, tuple(operands), {})
+        context = Recording(self.tracer, self.sizes)
+        context.inputs, context.outputs = types, node.types
+        try:
+            return node.op.torch(context, *operands)
+        except KcompileError as error:
+            raise UnsupportedError(f"{describe(node)}: {error}") from error
+        except Exception as error:
+            raise RuntimeError(f"{describe(node)}: the torch facet failed: {type(error).__name__}: {error}") from error
+
+    def _operand(self, node: Node, value: Value) -> Any:
+        scalar = isinstance(value.op, Constant) and value.type.shape == () and node.op.torch_scalars
+        if scalar and any(v is not None and not isinstance(v.op, Constant) and v.type.rank for v in node.inputs):
+            return value.op.value.data.item()  # type: ignore[attr-defined]
+        return self.proxies[value]
+
+    def _note(self, value: Value) -> None:
+        """Remember where to read the symbols of a value's shape."""
+        for axis, dim in enumerate(value.type.shape):
+            if isinstance(dim, Dim):
+                for symbol in dim.symbols() & self.wanted - set(self.sizes):
+                    size = self.tracer.create_proxy("call_method", "size", (self.proxies[value], axis), {})
+                    found = _solve(dim, symbol, size)
+                    if found is not None:
+                        self.sizes[symbol] = found
+
+    def _weight(self, op: Weight) -> Any:
+        tensor = self.weights.get(op.label)
+        if tensor is None:
+            array = self.graph.weights.get(op.label)
+            if array is None:
+                raise UnsupportedError(f"weight {op.label!r} has no values")
+            tensor = torch.from_numpy(np.array(_portable(array))).to(DTYPES[op.type.dtype.name])
+        return self._attribute(op.label, tensor, parameter=True)
+
+    def _attribute(self, label: str, tensor: torch.Tensor, parameter: bool) -> Any:
+        module, parts = self.root, [identifier(p) for p in label.split("/")]
+        for i, part in enumerate(parts[:-1]):
+            child = getattr(module, part, None)
+            if child is None:
+                child = nn.Module()
+                module.add_module(part, child)
+            if not isinstance(child, nn.Module):
+                parts = [*parts[:i], "_".join(parts[i:])]
+                break
+            module = child
+        name, count = parts[-1], 0
+        while hasattr(module, name):
+            count += 1
+            name = f"{parts[-1]}_{count}"
+        if isinstance(tensor, nn.Parameter):
+            module.register_parameter(name, tensor)
+        elif parameter and tensor.is_floating_point():
+            module.register_parameter(name, nn.Parameter(tensor, requires_grad=tensor.requires_grad))
+        else:
+            module.register_buffer(name, tensor)
+        target = ".".join([*parts[:-1], name])
+        return self.tracer.create_proxy("get_attr", target, (), {})
+
+    def _add_module(self, node: Node, module: nn.Module) -> str:
+        base = identifier(node.origin or node.op.name)
+        name, count = base, 0
+        while hasattr(self.root, name):
+            count += 1
+            name = f"{base}_{count}"
+        self.root.add_module(name, module)
+        return name
+
+
+def identifier(label: str) -> str:
+    """``label`` as a Python identifier."""
+    name = re.sub(r"\W", "_", label, flags=re.ASCII) or "_"
+    return f"_{name}" if name[0].isdigit() else name
+
+
+def run_op(op: Op, tensors: Sequence[torch.Tensor | None], sizes: dict[str, int] | None = None) -> Any:
+    """One operator on tensors, through its decomposition where it has no torch facet."""
+    types = tuple(None if x is None else tensor_type(x) for x in tensors)
+    if not has_torch(op):
+        inputs = [None if t is None else Input(f"x{i}", t)() for i, t in enumerate(types)]
+        results = op(*inputs)
+        graph = Graph(
+            op.name, [v for v in inputs if v is not None], results if isinstance(results, tuple) else (results,)
+        )
+        outputs = lower(graph)(*(x for x in tensors if x is not None))
+        return outputs if isinstance(results, tuple) else outputs[0]
+    outputs = op.infer(*types)
+    device = next((x.device for x in tensors if x is not None), None)
+    context = Running(types, outputs if isinstance(outputs, tuple) else (outputs,), sizes, device)
+    return op.torch(context, *tensors)
+
+
+def tensor_type(tensor: torch.Tensor) -> Type:
+    """The IR type of a torch tensor."""
+    return Type(_IR_DTYPES[tensor.dtype], tuple(tensor.shape))
+
+
+def region_function(graph: Graph, device: torch.device) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """A region, lowered once and kept."""
+    key = (graph, str(device))
+    if key not in _REGIONS:
+        if len(_REGIONS) >= 256:
+            _REGIONS.clear()
+        _REGIONS[key] = lower(graph).to(device)
+    return _REGIONS[key]
+
+
+def bind_sizes(types: Sequence[Type | None], tensors: Sequence[torch.Tensor | None]) -> dict[str, int]:
+    """What each symbol is, read off the tensors' shapes."""
+    sizes: dict[str, int] = {}
+    for type, tensor in zip(types, tensors, strict=True):
+        if type is None or tensor is None:
+            continue
+        for axis, dim in enumerate(type.shape):
+            if isinstance(dim, Dim):
+                for symbol in dim.symbols() - set(sizes):
+                    found = _solve(dim, symbol, tensor.shape[axis])
+                    if found is not None:
+                        sizes[symbol] = found
+    return sizes
+
+
+def _solve(dim: Dim, symbol: str, size: Any) -> Any:
+    """The symbol's value where ``dim == a*symbol + b`` has ``size``; None for other forms."""
+    if dim.name == symbol:
+        return size
+    linear = dict(dim.terms)
+    scale, offset = linear.pop(((("sym", symbol),)), 0), linear.pop((), 0)
+    if linear or not scale:
+        return None
+    return (size - offset) // scale
+
+
+def _portable(array: np.ndarray) -> np.ndarray:
+    # torch.from_numpy knows no bfloat16; float32 holds every bfloat16 exactly.
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+_IR_DTYPES = {DTYPES[d.name]: d for d in ALL_DTYPES}
+_REGIONS: dict[Any, fx.GraphModule] = {}

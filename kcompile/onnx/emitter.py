@@ -1,0 +1,348 @@
+"""Writes a Graph as ONNX nodes. The only place that makes NodeProtos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from kcompile.errors import KcompileError, UnsupportedError
+from kcompile.ir import Constant, DType, Graph, Input, Node, Type, Value, Weight
+from kcompile.ir.dims import Dim, DimLike, evaluate, product
+from kcompile.ir.op import Op
+from kcompile.onnx.initializers import fold
+from kcompile.operators.lowering import describe, expand
+
+ELEMENT_TYPES = {
+    "bool": TensorProto.BOOL, "i8": TensorProto.INT8, "i16": TensorProto.INT16, "i32": TensorProto.INT32,
+    "i64": TensorProto.INT64, "u8": TensorProto.UINT8, "u16": TensorProto.UINT16, "u32": TensorProto.UINT32,
+    "u64": TensorProto.UINT64, "f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16, "f32": TensorProto.FLOAT,
+    "f64": TensorProto.DOUBLE,
+}  # fmt: skip
+
+
+class Emitter:
+    """The ``o`` that onnx facets get. Tensors are their names.
+
+    ``o.Relu(x)`` and every other capitalised name appends that ONNX node and returns its output's
+    name, or a tuple of ``outputs=k`` names; operands that are None are absent inputs. Nodes that
+    only rearrange initialisers are computed here and leave a new initialiser. Facets see
+    ``o.inputs`` and ``o.outputs`` (types of the operands and results), ``o.opset``, and the
+    helpers below.
+    """
+
+    def __init__(self, opset: int, parent: Emitter | None = None):
+        self.opset, self.parent = opset, parent
+        self.inputs: tuple[Type | None, ...] = ()
+        self.outputs: tuple[Type, ...] = ()
+        self.nodes: list[onnx.NodeProto] = []
+        root = parent or self
+        self.arrays: dict[str, np.ndarray] = {} if parent is None else parent.arrays
+        self._taken: set[str] = set() if parent is None else parent._taken
+        self._array_names: dict[Any, str] = {} if parent is None else parent._array_names
+        self._origin = "" if parent is None else parent._origin
+        self._sources: dict[str, tuple[str, int, Dim]] = {} if parent is None else dict(parent._sources)
+        self._sizes: dict[Any, str] = {} if parent is None else dict(parent._sizes)
+        self.root = root.root if parent is not None else self
+
+    # ---- nodes
+
+    def __getattr__(self, op_type: str) -> Any:
+        if not op_type[:1].isupper():
+            raise AttributeError(op_type)
+        return partial(self.node, op_type)
+
+    def node(self, op_type: str, *inputs: str | None, outputs: int = 0, domain: str = "", **attributes: Any) -> Any:
+        """Append one ONNX node; returns its output name, or a tuple of them where ``outputs`` is given."""
+        count = outputs or 1
+        operands = [i or "" for i in inputs]
+        while operands and not operands[-1]:
+            operands.pop()
+        attributes = {k: v for k, v in attributes.items() if v is not None}
+        folded = fold(op_type, [self.arrays.get(i) if i else None for i in operands], attributes, count)
+        if folded is not None:
+            hint = next((i for i in operands if i in self.arrays), "constant")
+            names = tuple(self.array(a, hint) for a in folded)
+            return names if outputs else names[0]
+        self._require_schema(op_type, domain)
+        label = f"{self._origin}/{op_type}" if self._origin else op_type
+        name = self.unique(label)
+        results = tuple(name if i == 0 else self.unique(f"{label}.{i}") for i in range(count))
+        proto = helper.make_node(op_type, operands, list(results), name=name, domain=domain, **attributes)
+        proto.attribute.sort(key=lambda a: a.name)
+        self.nodes.append(proto)
+        return results if outputs else results[0]
+
+    def _require_schema(self, op_type: str, domain: str) -> None:
+        if domain or onnx.defs.has(op_type, max_inclusive_version=self.opset, domain=domain):
+            return
+        since = min((s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == op_type), default=0)
+        hint = f"it needs --opset {since} or later" if since else "ONNX has no such operator"
+        raise UnsupportedError(f"{op_type} is not in opset {self.opset}; {hint}")
+
+    def unique(self, label: str) -> str:
+        """``label``, or with ``_1``, ``_2``, ... where it is taken."""
+        taken = self.root._taken
+        name, count = label, 0
+        while name in taken:
+            count += 1
+            name = f"{label}_{count}"
+        taken.add(name)
+        return name
+
+    # ---- constants
+
+    def array(self, data: Any, label: str = "constant", dtype: DType | None = None) -> str:
+        """The name of an initialiser with this content (shared where the content is equal)."""
+        array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
+        key = (str(array.dtype), array.shape, array.tobytes())
+        name = self._array_names.get(key)
+        if name is None:
+            name = self.unique(label)
+            self._array_names[key] = name
+            self.arrays[name] = array
+        return name
+
+    def ints(self, numbers: Sequence[int] | int) -> str:
+        """An int64 initialiser."""
+        return self.array(np.asarray(numbers, dtype=np.int64), "ints")
+
+    def like(self, number: Any, dtype: DType) -> str:
+        """A rank-0 initialiser of the given dtype."""
+        return self.array(np.asarray(number, dtype=dtype.numpy), "scalar")
+
+    def value_of(self, name: str | None) -> np.ndarray | None:
+        """The content of an initialiser, or None for a tensor that is computed."""
+        return self.arrays.get(name) if name else None
+
+    # ---- shapes
+
+    def size(self, dim: DimLike) -> str:
+        """An int64 tensor of shape [1] that holds the dimension."""
+        if not isinstance(dim, Dim):
+            return self.ints([dim])
+        if dim not in self._sizes:
+            sizes = {s: _Size(self, self._symbol(s)) for s in dim.symbols()}
+            result = evaluate(dim, sizes, _SIZE_FUNCTIONS)
+            self._sizes[dim] = result.name
+        return self._sizes[dim]
+
+    def _symbol(self, symbol: str) -> str:
+        key = ("symbol", symbol)
+        if key not in self._sizes:
+            if symbol not in self._sources:
+                raise UnsupportedError(f"the size {symbol} can't be read from any tensor in reach")
+            tensor, axis, dim = self._sources[symbol]
+            size = self.Shape(tensor, start=axis, end=axis + 1)
+            if dim.name is None:
+                scale, offset = _linear(dim, symbol)
+                size = self.Div(self.Sub(size, self.ints([offset])), self.ints([scale]))
+            self._sizes[key] = size
+        return self._sizes[key]
+
+    def shape(self, dims: Sequence[DimLike]) -> str:
+        """An int64 tensor of shape [len(dims)]."""
+        if not any(isinstance(d, Dim) for d in dims):
+            return self.ints([int(d) for d in dims])
+        parts: list[str] = []
+        run: list[int] = []
+        for dim in dims:
+            if isinstance(dim, Dim):
+                parts += [self.ints(run)] if run else []
+                run = []
+                parts.append(self.size(dim))
+            else:
+                run.append(dim)
+        parts += [self.ints(run)] if run else []
+        return parts[0] if len(parts) == 1 else self.Concat(*parts, axis=0)
+
+    def reshape(self, x: str, before: Type, dims: Sequence[DimLike]) -> str:
+        """``x`` (of type ``before``) in the shape ``dims``; one Reshape with 0 and -1 where that says it."""
+        if tuple(dims) == before.shape:
+            return x
+        return self.Reshape(x, self._target(before, dims))
+
+    def _target(self, before: Type, dims: Sequence[DimLike]) -> str:
+        wanted: list[int | None] = []
+        for i, dim in enumerate(dims):
+            if not isinstance(dim, Dim):
+                # A literal 0 would mean "copy"; only allowed where it copies a 0.
+                same = dim != 0 or (i < before.rank and before.shape[i] == 0)
+                wanted.append(int(dim) if same else None)
+            else:
+                wanted.append(0 if i < before.rank and before.shape[i] == dim else None)
+        missing = [i for i, w in enumerate(wanted) if w is None]
+        if not missing:
+            return self.ints([w for w in wanted if w is not None])
+        # -1 is read off the rest, which must not have a size 0 in it.
+        rest = product(d for i, d in enumerate(dims) if i not in missing)
+        if len(missing) == 1 and isinstance(dims[missing[0]], Dim) and rest != 0 and 0 not in before.shape:
+            return self.ints([-1 if w is None else w for w in wanted])
+        return self.shape(dims)
+
+    # ---- common forms
+
+    def cast(self, x: str, dtype: DType) -> str:
+        """Cast to a dtype."""
+        return self.Cast(x, to=ELEMENT_TYPES[dtype.name])
+
+    def element_type(self, dtype: DType) -> int:
+        """The TensorProto number of a dtype."""
+        return ELEMENT_TYPES[dtype.name]
+
+    def reduce(self, op_type: str, x: str, axes: Sequence[int], keepdims: bool, axes_since: int = 18) -> str:
+        """A Reduce* node, its axes as attribute or as input (since opset 18; ReduceSum: 13)."""
+        if self.opset >= axes_since:
+            return self.node(op_type, x, self.ints(list(axes)), keepdims=int(keepdims), noop_with_empty_axes=1)
+        return self.node(op_type, x, axes=list(axes), keepdims=int(keepdims)) if axes else self.Identity(x)
+
+    def squeeze(self, x: str, axes: Sequence[int]) -> str:
+        return self.Squeeze(x, self.ints(list(axes))) if axes else x
+
+    def unsqueeze(self, x: str, axes: Sequence[int]) -> str:
+        return self.Unsqueeze(x, self.ints(list(axes))) if axes else x
+
+    # ---- whole graphs
+
+    def emit(self, graph: Graph, names: dict[Value, str]) -> None:
+        """Append the nodes of an expanded graph; ``names`` holds its inputs' names and receives the rest."""
+        for value in graph.inputs:
+            self._note(names[value], value.type)
+        for node in graph.nodes:
+            if isinstance(node.op, Input):
+                continue
+            if isinstance(node.op, Weight):
+                names[node.results[0]] = self._weight(node.op, graph)
+            elif isinstance(node.op, Constant):
+                names[node.results[0]] = self.array(node.op.value.data)
+            else:
+                self._emit_node(node, names)
+
+    def _emit_node(self, node: Node, names: dict[Value, str]) -> None:
+        self._origin = node.origin or node.op.name
+        self.inputs = tuple(None if v is None else v.type for v in node.inputs)
+        self.outputs = node.types
+        operands = [None if v is None else names[v] for v in node.inputs]
+        try:
+            results = node.op.onnx(self, *operands)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{describe(node)}: {error}") from error
+        except KcompileError:
+            raise
+        except Exception as error:
+            raise RuntimeError(f"{describe(node)}: the onnx facet failed: {type(error).__name__}: {error}") from error
+        results = results if isinstance(results, tuple) else (results,)
+        for value, name in zip(node.results, results, strict=True):
+            names[value] = name
+            self._note(name, value.type)
+
+    def _note(self, name: str, type: Type) -> None:
+        for axis, dim in enumerate(type.shape):
+            if isinstance(dim, Dim):
+                for symbol in dim.symbols():
+                    known = self._sources.get(symbol)
+                    better = known is None or (known[2].name is None and dim.name is not None)
+                    if better and (dim.name is not None or _linear(dim, symbol)[0]):
+                        self._sources[symbol] = (name, axis, dim)
+
+    def _weight(self, op: Weight, graph: Graph) -> str:
+        array = graph.weights.get(op.label)
+        if array is None:
+            raise UnsupportedError(f"weight {op.label!r} has no values to write")
+        key = ("weight", op.label)
+        if key not in self._array_names:
+            self._array_names[key] = self.array(np.asarray(array), op.label)
+        return self._array_names[key]
+
+    def region(self, graph: Graph, label: str, extra_inputs: Sequence[tuple[str, Type]] = ()) -> onnx.GraphProto:
+        """A graph attribute: ``extra_inputs`` come first (Loop's counter), then the graph's inputs."""
+        child = Emitter(self.opset, self)
+        graph = expand(graph, partial(has_facet, opset=self.opset), "onnx")
+        infos = [child.info(child.unique(f"{label}/{name}"), type) for name, type in extra_inputs]
+        names = {v: child.unique(f"{label}/{v.op.label}") for v in graph.inputs}  # type: ignore[attr-defined]
+        child.emit(graph, names)
+        infos += [child.info(names[v], v.type) for v in graph.inputs]
+        # A body's output must be made in the body, so an input or an initialiser goes through Identity.
+        made = {name for node in child.nodes for name in node.output}
+        ends, seen = [], set()
+        for value in graph.outputs:
+            name = names[value]
+            if name not in made or name in seen:
+                name = child.Identity(name)
+            seen.add(name)
+            ends.append(child.info(name, value.type))
+        return helper.make_graph(child.nodes, self.unique(label), infos, ends)
+
+    def info(self, name: str, type: Type) -> onnx.ValueInfoProto:
+        """Name and type of a graph's input or output; symbolic dims by their text."""
+        dims = [str(d) if isinstance(d, Dim) else d for d in type.shape]
+        return helper.make_tensor_value_info(name, ELEMENT_TYPES[type.dtype.name], dims)
+
+    def initializers(self, used: set[str]) -> list[onnx.TensorProto]:
+        """TensorProtos of the initialisers that ``used`` names."""
+        return [numpy_helper.from_array(_plain(a), name) for name, a in self.arrays.items() if name in used]
+
+
+def has_facet(op: Op, opset: int) -> bool:
+    """Whether an operator can be written at this opset without its decomposition."""
+    return callable(op.onnx) and opset >= op.onnx_since
+
+
+class _Size:
+    """An int64 [1] tensor in arithmetic, for `Dim.evaluate`."""
+
+    def __init__(self, emitter: Emitter, name: str):
+        self.emitter, self.name = emitter, name
+
+    def _of(self, other: _Size | int) -> str:
+        return other.name if isinstance(other, _Size) else self.emitter.ints([other])
+
+    def __add__(self, other: _Size | int) -> _Size:
+        return _Size(self.emitter, self.emitter.Add(self.name, self._of(other)))
+
+    def __mul__(self, other: _Size | int) -> _Size:
+        return _Size(self.emitter, self.emitter.Mul(self.name, self._of(other)))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _size_function(op_type: str) -> Any:
+    def apply(a: Any, b: Any) -> _Size:
+        emitter = (a if isinstance(a, _Size) else b).emitter
+        x, y = (v.name if isinstance(v, _Size) else emitter.ints([v]) for v in (a, b))
+        if op_type == "Div":
+            # Div truncates; sizes less a constant may be negative: floor(x / y) = (x - mod(x, y)) / y.
+            x = emitter.Sub(x, emitter.Mod(x, y))
+        return _Size(emitter, emitter.node(op_type, x, y))
+
+    return apply
+
+
+_SIZE_FUNCTIONS = {
+    "//": _size_function("Div"),
+    "%": _size_function("Mod"),
+    "max": _size_function("Max"),
+    "min": _size_function("Min"),
+}
+
+
+def _linear(dim: Dim, symbol: str) -> tuple[int, int]:
+    """(a, b) where the dim is ``a*symbol + b``; (0, 0) where it is not of that form."""
+    scale = offset = 0
+    for monomial, coefficient in dim.terms:
+        if monomial == ():
+            offset = coefficient
+        elif monomial == (("sym", symbol),):
+            scale = coefficient
+        else:
+            return 0, 0
+    return scale, offset
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    # from_array wants C order and native bytes.
+    return np.ascontiguousarray(array).reshape(array.shape)

@@ -1,0 +1,112 @@
+"""A Graph as a complete, checked ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import onnx
+from onnx import helper
+
+from kcompile.errors import UsageError
+from kcompile.ir import Graph, Type
+from kcompile.onnx.emitter import Emitter, has_facet
+from kcompile.operators.lowering import expand
+
+DEFAULT_OPSET = 20
+LEAST_OPSET = 17
+# The IR version that came with each opset: a runtime that has the opset reads it.
+IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 11, 25: 12, 26: 12, 27: 13, 28: 14}
+
+
+def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """The graph's outputs (not its updates) as an ONNX model in standard operators only.
+
+    ``opset`` is 17 or later (default 20). The bytes are a function of the arguments alone.
+    Raises UnsupportedError naming the operator and layer that ONNX at this opset can't express,
+    UsageError for an opset out of range.
+    """
+    opset = check_opset(opset)
+    graph = expand(graph.inference(), partial(has_facet, opset=opset), "onnx")
+    emitter = Emitter(opset)
+    emitter._taken.update(graph.input_names, graph.output_names)
+    names = {v: v.op.label for v in graph.inputs}  # type: ignore[attr-defined]
+    emitter.emit(graph, names)
+    outputs = _name_outputs(emitter, graph, names)
+    nodes = _live(emitter.nodes, graph.output_names)
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            graph.name,
+            [emitter.info(v.op.label, v.type) for v in graph.inputs],  # type: ignore[attr-defined]
+            outputs,
+            emitter.initializers(set(_names_read(nodes))),
+        ),
+        opset_imports=[helper.make_opsetid("", opset)],
+        producer_name="kcompile",
+        ir_version=IR_VERSIONS[opset],
+    )
+    helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    return model
+
+
+def check_opset(opset: int | None) -> int:
+    """The opset to write, or UsageError."""
+    if opset is None:
+        return DEFAULT_OPSET
+    newest = min(max(IR_VERSIONS), onnx.defs.onnx_opset_version())
+    if not LEAST_OPSET <= opset <= newest:
+        raise UsageError(f"opset {opset} is out of range: this kcompile writes {LEAST_OPSET} to {newest}")
+    return opset
+
+
+def _name_outputs(emitter: Emitter, graph: Graph, names: dict) -> list[onnx.ValueInfoProto]:
+    """Give the outputs their own names: rename the tensor where that is its one name, else Identity."""
+    made = {name for node in emitter.nodes for name in node.output}
+    renamed: dict[str, str] = {}
+    infos = []
+    for value, output in zip(graph.outputs, graph.output_names, strict=True):
+        tensor = names[value]
+        if tensor in made and tensor not in renamed:
+            renamed[tensor] = output
+        elif output != tensor:
+            emitter.nodes.append(helper.make_node("Identity", [tensor], [output], name=emitter.unique(f"{output}/Identity")))
+        infos.append(emitter.info(output, value.type))
+    _rename(emitter.nodes, renamed)
+    return infos
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], renamed: Mapping[str, str]) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name in renamed:
+                    names[i] = renamed[name]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g.node, renamed)
+
+
+def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterable[str]:
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _names_read(attribute.g.node)
+                yield from (o.name for o in attribute.g.output)
+
+
+def _live(nodes: list[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """Nodes that an output needs; a result that nothing reads loses its name where it is optional."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_names_read([node]))
+    return kept[::-1]
+
+
+def dims_of(type: Type) -> list[int | str]:
+    """A shape with symbolic dims as text, for reports."""
+    return [d if isinstance(d, int) else str(d) for d in type.shape]

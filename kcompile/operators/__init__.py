@@ -1,0 +1,1 @@
+"""Operator declarations, one file a family: infer, torch, onnx, decompose."""

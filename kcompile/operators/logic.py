@@ -1,0 +1,1 @@
+"""Comparison, logic, bits, selection and casts."""

@@ -1,0 +1,53 @@
+"""What the backends share: expanding operators that a backend lacks into ones that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kcompile.errors import UnsupportedError
+from kcompile.ir import Graph, Node, Value
+from kcompile.ir.graph import is_leaf, topological
+from kcompile.ir.op import Op, Unsupported, origin
+
+
+def expand(graph: Graph, has: Callable[[Op], bool], target: str) -> Graph:
+    """The graph with each operator that ``has`` denies replaced by its decomposition, repeatedly.
+
+    Weights' arrays stay. Raises UnsupportedError naming operator, layer and ``target`` where an
+    operator has no decomposition either.
+    """
+
+    def change(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value] | None:
+        if is_leaf(node.op) or has(node.op):
+            return None
+        if node.op.decompose is None:
+            raise UnsupportedError(f"{describe(node)}: {target} can't express it{_reason(node.op, target)}")
+        with origin(node.origin):
+            result = node.op.decompose(*inputs)
+        return result if isinstance(result, tuple) else (result,)
+
+    while any(not is_leaf(n.op) and not has(n.op) for n in graph.nodes):
+        graph = graph.rebuild(change)
+    return graph
+
+
+def describe(node: Node) -> str:
+    """``operator 'svd' in layer 'block/whiten'`` for messages."""
+    return f"operator {node.op.name!r}" + (f" in layer {node.origin!r}" if node.origin else "")
+
+
+def decomposed(op: Op, *inputs: Value | None) -> tuple[Value, ...]:
+    """The results of an operator's decomposition, always as a tuple."""
+    result = op.decompose(*inputs)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def new_nodes(results: Sequence[Value], inputs: Sequence[Value | None]) -> list[Node]:
+    """Nodes between ``inputs`` and ``results``, operands first."""
+    done = {v: True for i in inputs if i is not None for v in i.node.results}
+    return list(topological(results, (), done))
+
+
+def _reason(op: Op, target: str) -> str:
+    facet = getattr(op, target, None)
+    return f": {facet.reason}" if isinstance(facet, Unsupported) else ""

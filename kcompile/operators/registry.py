@@ -1,0 +1,47 @@
+"""The table of all operators."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from kcompile.ir.op import Constant, Input, Op, Weight
+from kcompile.operators import (
+    activation,
+    arithmetic,
+    attention,
+    control,
+    convolution,
+    creation,
+    image,
+    indexing,
+    linear,
+    logic,
+    math,
+    normalization,
+    pooling,
+    random,
+    recurrent,
+    reduction,
+    shape,
+    sorting,
+)
+
+FAMILIES: tuple[ModuleType, ...] = (
+    arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, convolution, pooling,
+    normalization, activation, recurrent, attention, random, image, control,
+)  # fmt: skip
+
+
+def operators_of(module: ModuleType) -> list[type[Op]]:
+    """Operator classes that a family's module defines, in order; bases without a name are left out."""
+    return [
+        v
+        for v in vars(module).values()
+        if isinstance(v, type) and issubclass(v, Op) and v.__module__ == module.__name__ and v.__dict__.get("name")
+        and not v.__name__.startswith("_")
+    ]  # fmt: skip
+
+
+OPERATORS: dict[str, type[Op]] = {
+    cls.name: cls for cls in (Input, Weight, Constant, *(c for m in FAMILIES for c in operators_of(m)))
+}
