@@ -16,6 +16,7 @@ from kcompile.operators import (
     indexing,
     linear,
     logic,
+    losses,
     math,
     normalization,
     pooling,
@@ -28,7 +29,7 @@ from kcompile.operators import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, convolution, pooling,
-    normalization, activation, recurrent, attention, random, image, control,
+    normalization, activation, losses, recurrent, attention, random, image, control,
 )  # fmt: skip
 
 
