@@ -6,6 +6,7 @@ broadcast shape. Integers wrap around.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from kcompile.ir.op import Op
 from kcompile.ir.shapes import broadcast
 from kcompile.ir.types import DType, Type, i64
-from kcompile.operators.kernels import compute, kernel_dtype
+from kcompile.operators.kernels import compute, kernel_dtype, torch_compute
 
 
 class _Binary(Op):
@@ -26,6 +27,12 @@ class _Binary(Op):
         if self.floats_only:
             self.require(x.dtype.is_float, f"operands must be float tensors, got {x}")
         return Type(x.dtype, broadcast(x.shape, y.shape))
+
+    def torch(self, t: Any, x: Any, y: Any) -> Any:
+        return torch_compute(t, partial(self.apply, t), x, y)
+
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
+        raise NotImplementedError
 
     def onnx(self, o: Any, x: str, y: str) -> str:
         return compute(o, self.onnx_type, x, y)
@@ -41,6 +48,12 @@ class _Unary(Op):
             self.require(x.dtype.is_float, f"x must be a float tensor, got {x}")
         return x
 
+    def torch(self, t: Any, x: Any) -> Any:
+        return torch_compute(t, partial(self.apply, t), x)
+
+    def apply(self, t: Any, x: Any) -> Any:
+        raise NotImplementedError
+
     def onnx(self, o: Any, x: str) -> str:
         return compute(o, self.onnx_type, x)
 
@@ -51,7 +64,7 @@ class Add(_Binary, name="add"):
     onnx_type = "Add"
     torch_scalars = True
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x + y
 
 
@@ -61,7 +74,7 @@ class Subtract(_Binary, name="subtract"):
     onnx_type = "Sub"
     torch_scalars = True
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x - y
 
 
@@ -71,7 +84,7 @@ class Multiply(_Binary, name="multiply"):
     onnx_type = "Mul"
     torch_scalars = True
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x * y
 
 
@@ -82,7 +95,7 @@ class Divide(_Binary, name="divide"):
     floats_only = True
     torch_scalars = True
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x / y
 
 
@@ -92,7 +105,7 @@ class FloorDivide(_Binary, name="floor_divide"):
     ONNX Mod and Div: floats as C's fmod defines it, so that 1 // 0.1 is 9.
     """
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return t.floor_divide(x, y)
 
     def onnx(self, o: Any, x: str, y: str) -> str:
@@ -126,7 +139,7 @@ class Remainder(_Binary, name="remainder"):
     ONNX Mod; for floats with fmod and a correction of the sign.
     """
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return t.remainder(x, y)
 
     def onnx(self, o: Any, x: str, y: str) -> str:
@@ -148,7 +161,7 @@ class Power(_Binary, name="power"):
     onnx_type = "Pow"
     torch_scalars = True
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x**y
 
 
@@ -157,7 +170,7 @@ class Minimum(_Binary, name="minimum"):
 
     onnx_type = "Min"
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return t.minimum(x, y)
 
 
@@ -166,7 +179,7 @@ class Maximum(_Binary, name="maximum"):
 
     onnx_type = "Max"
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return t.maximum(x, y)
 
 
@@ -178,7 +191,7 @@ class ArcTan2(_Binary, name="arc_tan2"):
 
     floats_only = True
 
-    def torch(self, t: Any, y: Any, x: Any) -> Any:
+    def apply(self, t: Any, y: Any, x: Any) -> Any:
         return t.atan2(y, x)
 
     def onnx(self, o: Any, y: str, x: str) -> str:
@@ -201,7 +214,7 @@ class Negative(_Unary, name="negative"):
 
     onnx_type = "Neg"
 
-    def torch(self, t: Any, x: Any) -> Any:
+    def apply(self, t: Any, x: Any) -> Any:
         return t.neg(x)
 
 
@@ -210,7 +223,7 @@ class Absolute(_Unary, name="absolute"):
 
     onnx_type = "Abs"
 
-    def torch(self, t: Any, x: Any) -> Any:
+    def apply(self, t: Any, x: Any) -> Any:
         return t.abs(x)
 
 
@@ -219,14 +232,14 @@ class Sign(_Unary, name="sign"):
 
     onnx_type = "Sign"
 
-    def torch(self, t: Any, x: Any) -> Any:
+    def apply(self, t: Any, x: Any) -> Any:
         return t.sign(x)
 
 
 class Square(_Unary, name="square"):
     """x * x. ONNX Mul, which takes half the time of Pow."""
 
-    def torch(self, t: Any, x: Any) -> Any:
+    def apply(self, t: Any, x: Any) -> Any:
         return t.square(x)
 
     def onnx(self, o: Any, x: str) -> str:
@@ -239,7 +252,7 @@ class Reciprocal(_Unary, name="reciprocal"):
     onnx_type = "Reciprocal"
     floats_only = True
 
-    def torch(self, t: Any, x: Any) -> Any:
+    def apply(self, t: Any, x: Any) -> Any:
         return t.reciprocal(x)
 
 

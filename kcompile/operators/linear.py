@@ -7,7 +7,7 @@ from typing import Any
 from kcompile.ir.op import Op
 from kcompile.ir.shapes import broadcast, same_dim
 from kcompile.ir.types import Type
-from kcompile.operators.kernels import compute
+from kcompile.operators.kernels import compute, torch_compute
 
 
 class MatMul(Op, name="mat_mul"):
@@ -28,7 +28,7 @@ class MatMul(Op, name="mat_mul"):
         return Type(a.dtype, (*batch, *rows, *columns))
 
     def torch(self, t: Any, a: Any, b: Any) -> Any:
-        return t.matmul(a, b)
+        return torch_compute(t, t.matmul, a, b)
 
     def onnx(self, o: Any, a: str, b: str) -> str:
         return compute(o, "MatMul", a, b)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from kcompile.ir.op import Op
 from kcompile.ir.shapes import broadcast
 from kcompile.ir.types import DType, Type, bool_, u32, u64
-from kcompile.operators.kernels import compute, kernel_dtype
+from kcompile.operators.kernels import compute, kernel_dtype, torch_compute
 
 
 class _Comparison(Op):
@@ -22,6 +23,12 @@ class _Comparison(Op):
         self.require(not (self.ordered and x.dtype.is_bool), f"operands must be numbers, got {x}")
         return Type(bool_, broadcast(x.shape, y.shape))
 
+    def torch(self, t: Any, x: Any, y: Any) -> Any:
+        return torch_compute(t, partial(self.apply, t), x, y, back=False)
+
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
+        raise NotImplementedError
+
     def onnx(self, o: Any, x: str, y: str) -> str:
         return compute(o, self.onnx_type, x, y, back=False)
 
@@ -32,7 +39,7 @@ class Equal(_Comparison, name="equal"):
     onnx_type = "Equal"
     ordered = False
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x == y
 
 
@@ -42,7 +49,7 @@ class NotEqual(_Comparison, name="not_equal"):
     onnx_type = "Equal"
     ordered = False
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x != y
 
     def onnx(self, o: Any, x: str, y: str) -> str:
@@ -54,7 +61,7 @@ class Less(_Comparison, name="less"):
 
     onnx_type = "Less"
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x < y
 
 
@@ -63,7 +70,7 @@ class LessEqual(_Comparison, name="less_equal"):
 
     onnx_type = "LessOrEqual"
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x <= y
 
 
@@ -72,7 +79,7 @@ class Greater(_Comparison, name="greater"):
 
     onnx_type = "Greater"
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x > y
 
 
@@ -81,7 +88,7 @@ class GreaterEqual(_Comparison, name="greater_equal"):
 
     onnx_type = "GreaterOrEqual"
 
-    def torch(self, t: Any, x: Any, y: Any) -> Any:
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
         return x >= y
 
 
@@ -141,7 +148,7 @@ class _Bitwise(Op):
         return Type(first.dtype, broadcast(*(type.shape for type in types)))
 
     def torch(self, t: Any, *xs: Any) -> Any:
-        return getattr(t, self.torch_name)(*xs)
+        return torch_compute(t, getattr(t, self.torch_name), *xs)
 
     def onnx(self, o: Any, *xs: str) -> str:
         return o.node(self.onnx_type, *xs)
@@ -223,7 +230,7 @@ class Where(Op, name="where"):
         return Type(x.dtype, broadcast(condition.shape, x.shape, y.shape))
 
     def torch(self, t: Any, condition: Any, x: Any, y: Any) -> Any:
-        return t.where(condition, x, y)
+        return torch_compute(t, lambda x, y: t.where(condition, x, y), x, y)
 
     def onnx(self, o: Any, condition: str, x: str, y: str) -> str:
         return compute(o, "Where", x, y, form=lambda x, y: o.Where(condition, x, y))
@@ -247,7 +254,8 @@ class Clip(Op, name="clip"):
     def torch(self, t: Any, x: Any) -> Any:
         if self.minimum is None and self.maximum is None:
             return x
-        return t.clamp(x, *(self._bound(b, t.inputs[0].dtype) for b in (self.minimum, self.maximum)))
+        bounds = [self._bound(b, t.inputs[0].dtype) for b in (self.minimum, self.maximum)]
+        return torch_compute(t, lambda x: t.clamp(x, *bounds), x)
 
     def onnx(self, o: Any, x: str) -> str:
         if self.minimum is None and self.maximum is None:

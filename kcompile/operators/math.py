@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from kcompile.ir.op import Op
-from kcompile.ir.types import Type, bool_
+from kcompile.ir.types import Type, bool_, f16, f32
 from kcompile.operators.kernels import compute, kernel_dtype
 
 
@@ -282,6 +282,11 @@ class IsInf(_Predicate, name="is_inf"):
 
     torch_name = "isinf"
     onnx_type = "IsInf"
+
+    def onnx(self, o: Any, x: str) -> str:
+        # IsInf-10 has no float16.
+        x = o.cast(x, f32) if o.inputs[0].dtype is f16 and o.opset < 20 else x
+        return super().onnx(o, x)
 
 
 class IsFinite(_Predicate, name="is_finite"):

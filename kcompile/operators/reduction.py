@@ -5,6 +5,7 @@ A reduction over ``axes`` (None: all) drops them, or keeps them with size 1 unde
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any as Dynamic
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ from kcompile.ir.op import Op, Value
 from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.ir.types import DType, Type, bool_, i32, i64
 from kcompile.operators.arithmetic import Maximum, Multiply
-from kcompile.operators.kernels import compute
+from kcompile.operators.kernels import compute, torch_compute
 
 
 class _Reduction(Op):
@@ -41,7 +42,7 @@ class _Reduction(Op):
     def torch(self, t: Dynamic, x: Dynamic) -> Dynamic:
         axes = normal_axes(self.axes, t.inputs[0].rank)
         # torch reads an empty tuple of axes as all of them.
-        return self.reduce(t, x, axes) if axes else x
+        return torch_compute(t, lambda x: self.reduce(t, x, axes), x) if axes else x
 
     def reduce(self, t: Dynamic, x: Dynamic, axes: tuple[int, ...]) -> Dynamic:
         raise NotImplementedError
@@ -62,7 +63,7 @@ class Sum(_Reduction, name="sum"):
     onnx_type = "ReduceSum"
 
     def reduce(self, t: Dynamic, x: Dynamic, axes: tuple[int, ...]) -> Dynamic:
-        return t.sum(x, axes, self.keepdims, dtype=t.dtype(t.inputs[0].dtype))
+        return t.sum(x, axes, self.keepdims, dtype=x.dtype)
 
 
 class Mean(_Reduction, name="mean"):
@@ -78,7 +79,7 @@ class Mean(_Reduction, name="mean"):
 
 
 class Max(_Reduction, name="max"):
-    """The largest element; NaN where there is one. ONNX ReduceMax."""
+    """The largest element; NaN where there is one (ONNX Runtime may pass over it). ONNX ReduceMax."""
 
     onnx_type = "ReduceMax"
     needs_elements = True
@@ -88,7 +89,7 @@ class Max(_Reduction, name="max"):
 
 
 class Min(_Reduction, name="min"):
-    """The smallest element; NaN where there is one. ONNX ReduceMin."""
+    """The smallest element; NaN where there is one (ONNX Runtime may pass over it). ONNX ReduceMin."""
 
     onnx_type = "ReduceMin"
     needs_elements = True
@@ -105,7 +106,7 @@ class Product(_Reduction, name="product"):
     def reduce(self, t: Dynamic, x: Dynamic, axes: tuple[int, ...]) -> Dynamic:
         # torch multiplies along one axis at a time; from the last, so that the others keep their place.
         for axis in reversed(axes):
-            x = t.prod(x, axis, self.keepdims, dtype=t.dtype(t.inputs[0].dtype))
+            x = t.prod(x, axis, self.keepdims, dtype=x.dtype)
         return x
 
 
@@ -168,7 +169,7 @@ class _ArgReduction(Op):
         return Type(i64, shape)
 
     def torch(self, t: Dynamic, x: Dynamic) -> Dynamic:
-        return getattr(t, self.torch_name)(x, self.axis, self.keepdims)
+        return torch_compute(t, lambda x: getattr(t, self.torch_name)(x, self.axis, self.keepdims), x, back=False)
 
     def onnx(self, o: Dynamic, x: str) -> str:
         axis = normal_axis(self.axis, o.inputs[0].rank)
@@ -199,6 +200,12 @@ class _Cumulative(Op):
         normal_axis(self.axis, x.rank)
         return x
 
+    def torch(self, t: Dynamic, x: Dynamic) -> Dynamic:
+        return torch_compute(t, partial(self.apply, t), x)
+
+    def apply(self, t: Dynamic, x: Dynamic) -> Dynamic:
+        raise NotImplementedError
+
 
 class CumulativeSum(_Cumulative, name="cumulative_sum"):
     """Sums of the elements up to each (before each: exclusive; from each to the end: reverse). ONNX CumSum."""
@@ -206,13 +213,13 @@ class CumulativeSum(_Cumulative, name="cumulative_sum"):
     exclusive: bool = False
     reverse: bool = False
 
-    def torch(self, t: Dynamic, x: Dynamic) -> Dynamic:
-        axis, dtype = normal_axis(self.axis, t.inputs[0].rank), t.dtype(t.inputs[0].dtype)
+    def apply(self, t: Dynamic, x: Dynamic) -> Dynamic:
+        axis = normal_axis(self.axis, t.inputs[0].rank)
         x = t.flip(x, (axis,)) if self.reverse else x
         if self.exclusive:
             before = (slice(None),) * axis
             x = t.cat([t.zeros_like(x[(*before, slice(None, 1))]), x[(*before, slice(None, -1))]], axis)
-        x = t.cumsum(x, axis, dtype=dtype)
+        x = t.cumsum(x, axis, dtype=x.dtype)
         return t.flip(x, (axis,)) if self.reverse else x
 
     def onnx(self, o: Dynamic, x: str) -> str:
@@ -248,8 +255,8 @@ class _Scanned(_Cumulative):
 class CumulativeProduct(_Scanned, name="cumulative_product"):
     """Products of the elements up to each along an axis. ONNX Scan."""
 
-    def torch(self, t: Dynamic, x: Dynamic) -> Dynamic:
-        return t.cumprod(x, self.axis, dtype=t.dtype(t.inputs[0].dtype))
+    def apply(self, t: Dynamic, x: Dynamic) -> Dynamic:
+        return t.cumprod(x, self.axis, dtype=x.dtype)
 
     def start(self, dtype: DType) -> Dynamic:
         return 1
@@ -261,7 +268,7 @@ class CumulativeProduct(_Scanned, name="cumulative_product"):
 class CumulativeMax(_Scanned, name="cumulative_max"):
     """The largest of the elements up to each along an axis. ONNX Scan."""
 
-    def torch(self, t: Dynamic, x: Dynamic) -> Dynamic:
+    def apply(self, t: Dynamic, x: Dynamic) -> Dynamic:
         return t.cummax(x, self.axis)[0]
 
     def start(self, dtype: DType) -> Dynamic:

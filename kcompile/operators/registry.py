@@ -12,6 +12,8 @@ from kcompile.operators import (
     control,
     convolution,
     creation,
+    einsum,
+    gradient,
     image,
     indexing,
     linear,
@@ -28,8 +30,8 @@ from kcompile.operators import (
 )
 
 FAMILIES: tuple[ModuleType, ...] = (
-    arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, convolution, pooling,
-    normalization, activation, losses, recurrent, attention, random, image, control,
+    arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
+    normalization, activation, losses, recurrent, attention, random, image, control, gradient,
 )  # fmt: skip
 
 
