@@ -1,0 +1,1 @@
+"""Passes: graphs in, equal and cheaper graphs out."""

@@ -1,0 +1,68 @@
+"""Axes moved between an image and a dense layer: the order goes into the kernel.
+
+Flattening [N, C, H, W] gives the same numbers as flattening [N, H, W, C], in another order, so the
+kernel's rows are put into that order; the same for the columns of a kernel whose result becomes an
+image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kcompile.ir import Type, Value
+from kcompile.operators.linear import Dense
+from kcompile.operators.shape import Reshape, Transpose
+from kcompile.passes.elementwise import UNARY
+from kcompile.passes.movement import cheap_reshape
+from kcompile.passes.patterns import like
+from kcompile.passes.rewrite import Match, require, rule
+
+
+def _order(image: Type, perm: tuple[int, ...]) -> np.ndarray:
+    """Where each element of a flattened image (without its first axis) is after ``perm``: a permutation."""
+    require(perm[0] == 0, "it moves the first axis")
+    sizes = image.shape[1:]
+    require(all(isinstance(d, int) for d in sizes), "the image's size is not fixed")
+    numbers = np.arange(int(np.prod(sizes))).reshape(sizes)  # type: ignore[arg-type]
+    return numbers.transpose([p - 1 for p in perm[1:]]).reshape(-1)
+
+
+def _flattens(flat: Type, image: Type) -> bool:
+    return flat.rank == 2 and flat.shape[0] == image.shape[0]
+
+
+@rule("flatten-dense", like(Dense, like(Reshape, like(Transpose, "x")), "=kernel", "?bias"))
+def flatten_dense(m: Match) -> Value:
+    require(_flattens(m.reshape.type, m.transpose.type), "it does not flatten all axes but the first")
+    order = _order(m.x.type, m.op("transpose").perm)
+    kernel = np.empty_like(m.array("kernel"))
+    kernel[order] = m.array("kernel")
+    return Dense()(Reshape(m.reshape.type.shape)(m.x), m.weight(m.kernel, kernel), m.bias)
+
+
+@rule("dense-unflatten", like(Transpose, like(Reshape, like(Dense, "x", "=kernel", "?=bias"))))
+def dense_unflatten(m: Match) -> Value:
+    m.used_once("reshape", "dense")
+    require(_flattens(m.dense.type, m.reshape.type), "it does not keep the first axis")
+    order = _order(m.reshape.type, m.op("transpose").perm)
+    kernel = m.weight(m.kernel, m.array("kernel")[:, order])
+    bias = None if m.bias is None else m.weight(m.bias, m.array("bias")[order])
+    return Reshape(m.type.shape)(Dense()(m.x, kernel, bias))
+
+
+@rule("activation-before-flatten", like(UNARY, like(Reshape, like(Transpose, "x")), bind="unary"))
+def activation_before_flatten(m: Match) -> Value:
+    """Puts the flattening next to what reads it, so that flatten-dense sees it."""
+    m.used_once("reshape", "transpose")
+    require(_flattens(m.reshape.type, m.transpose.type), "it does not flatten all axes but the first")
+    return Reshape(m.reshape.type.shape)(Transpose(m.op("transpose").perm)(m.op("unary")(m.x)))
+
+
+@rule("activation-after-unflatten", like(Transpose, like(Reshape, like(UNARY, "x", bind="unary"))))
+def activation_after_unflatten(m: Match) -> Value:
+    """Puts the transpose next to the dense layer that makes the image, so that dense-unflatten sees it."""
+    m.used_once("reshape", "unary")
+    require(isinstance(m.x.op, (Dense, *UNARY)), "no dense layer makes the image")
+    require(_flattens(m.unary.type, m.reshape.type), "it does not keep the first axis")
+    require(cheap_reshape(m.x.type, m.reshape.type.shape), "the reshape would have to compute sizes")
+    return m.op("unary")(Transpose(m.op("transpose").perm)(Reshape(m.reshape.type.shape)(m.x)))

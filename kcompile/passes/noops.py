@@ -1,0 +1,105 @@
+"""Operators that do nothing: what they return is what they were given."""
+
+from __future__ import annotations
+
+from kcompile.ir import Value
+from kcompile.ir.types import DType
+from kcompile.operators.logic import Cast
+from kcompile.operators.random import Dropout
+from kcompile.operators.shape import (
+    Concat,
+    Expand,
+    ExpandDims,
+    Flip,
+    Pad,
+    Reshape,
+    Slice,
+    Split,
+    Squeeze,
+    Tile,
+    Transpose,
+)
+from kcompile.passes.patterns import like
+from kcompile.passes.rewrite import Match, require, rule
+
+_SAME_TYPE = (Reshape, Expand, Cast, Slice, Pad, Tile, ExpandDims, Squeeze, Flip, Transpose)
+
+
+@rule("no-op", like(_SAME_TYPE, "x", bind="op_"))
+def no_op(m: Match) -> Value:
+    """Reshape, Expand, Cast, Slice, Pad, Tile ... to what x is already."""
+    op = m.op_.op
+    require(m.type == m.x.type, "it changes the type")
+    if isinstance(op, Transpose):
+        require(op.perm == tuple(range(len(op.perm))), "it moves axes")
+    elif isinstance(op, Flip):
+        require(all(m.x.type.shape[a] == 1 for a in op.axes), "it turns an axis round")
+    elif isinstance(op, Slice):
+        require(all(s == 1 or d == 1 for s, d in zip(op.steps, m.type.shape, strict=True)), "it reorders or skips")
+    elif isinstance(op, Pad):
+        # Cropping at one end what is added at the other keeps the type too.
+        require(all(n == 0 for pair in op.pads for n in pair), "it moves x")
+    elif isinstance(op, Tile):
+        require(all(r == 1 for r in op.repeats), "it repeats")
+    return m.x
+
+
+@rule("concat-one", like(Concat))
+def concat_one(m: Match) -> Value:
+    require(len(m.concat.inputs) == 1, "it joins several tensors")
+    return m.concat.inputs[0]
+
+
+@rule("concat-of-concat", like(Concat))
+def concat_of_concat(m: Match) -> Value:
+    """Concat(a, Concat(b, c)) along one axis is Concat(a, b, c)."""
+    op = m.op("concat")
+    parts: list[Value] = []
+    for value in m.concat.inputs:
+        nested = value.op == op and m.uses(value) == 1
+        parts += value.inputs if nested else (value,)
+    require(len(parts) > len(m.concat.inputs), "no part is a concat of its own along the axis")
+    return op(*parts)
+
+
+@rule("split-one", like(Split, "x"))
+def split_one(m: Match) -> tuple[Value, ...]:
+    require(len(m.split.node.results) == 1, "it splits")
+    return (m.x,)
+
+
+@rule("dropout-zero", like(Dropout, "x", "?seed"))
+def dropout_zero(m: Match) -> Value:
+    require(m.op("dropout").rate == 0, "it drops")
+    return m.x
+
+
+def exact(source: DType, target: DType) -> bool:
+    """Whether every value of ``source`` is one of ``target``."""
+    if source is target or source.is_bool:
+        return True
+    if target.is_bool:
+        return False
+    if source.is_float:
+        wider = {"f16": ("f32", "f64"), "bf16": ("f32", "f64"), "f32": ("f64",)}
+        return target.name in wider.get(source.name, ())
+    value_bits = source.bits - (source.kind == "int")
+    if target.is_float:
+        return value_bits <= {"f16": 11, "bf16": 8, "f32": 24, "f64": 53}[target.name]
+    return (source.kind == "uint" or target.kind == "int") and value_bits <= target.bits - (target.kind == "int")
+
+
+@rule("cast-of-cast", like(Cast, like(Cast, "x", bind="inner")))
+def cast_of_cast(m: Match) -> Value:
+    """Two casts are one where the first keeps every value: f16 to f32 to f16, but not f32 to f16 to f32."""
+    first, second, third = m.x.type.dtype, m.inner.type.dtype, m.type.dtype
+    integers = first.is_integer and second.is_integer and third.is_integer
+    # Dropping the high bits in one step or in two is the same.
+    narrowing = integers and third.bits <= second.bits <= first.bits
+    require(exact(first, second) or narrowing, f"{first} to {second} loses digits")
+    return Cast(third)(m.x) if third is not first else m.x
+
+
+@rule("expand-of-expand", like(Expand, like(Expand, "x", bind="inner")))
+def expand_of_expand(m: Match) -> Value:
+    return m.op("expand")(m.x)
