@@ -26,8 +26,8 @@ class Opaque(nn.Module):
         super().__init__()
         self.op, self.types = op, inputs
 
-    def forward(self, *tensors: torch.Tensor | None) -> Any:
-        return run_op(self.op, tensors, bind_sizes(self.types, tensors))
+    def forward(self, *tensors: torch.Tensor | None, **sizes: int) -> Any:
+        return run_op(self.op, tensors, {**bind_sizes(self.types, tensors), **sizes})
 
     def extra_repr(self) -> str:
         return repr(self.op)
@@ -73,9 +73,11 @@ class _Lowering:
             if not isinstance(node.op, Input):
                 self._node(node)
         self.fx.output(tuple(self.proxies[v].node for v in self.graph.results()))
-        self.fx.eliminate_dead_code()
         self.fx.lint()
-        return fx.GraphModule(self.root, self.fx, class_name=identifier(self.graph.name))
+        module = fx.GraphModule(self.root, self.fx, class_name=identifier(self.graph.name))
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        return module
 
     def _node(self, node: Node) -> None:
         if isinstance(node.op, Weight):
@@ -102,7 +104,10 @@ class _Lowering:
         types = tuple(None if v is None else v.type for v in node.inputs)
         if node.op.torch_opaque:
             name = self._add_module(node, Opaque(node.op, types))
-            return self.tracer.create_proxy("call_module", name, tuple(operands), {})
+            # Symbols of its results that no operand has (the shape of a random tensor, say).
+            own = set().union(*(t.symbols() for t in types if t is not None))
+            sizes = {s: self._size(node, s) for t in node.types for s in sorted(t.symbols() - own)}
+            return self.tracer.create_proxy("call_module", name, tuple(operands), sizes)
         context = Recording(self.tracer, self.sizes)
         context.inputs, context.outputs = types, node.types
         try:
@@ -111,6 +116,11 @@ class _Lowering:
             raise UnsupportedError(f"{describe(node)}: {error}") from error
         except Exception as error:
             raise RuntimeError(f"{describe(node)}: the torch facet failed: {type(error).__name__}: {error}") from error
+
+    def _size(self, node: Node, symbol: str) -> Any:
+        if symbol not in self.sizes:
+            raise UnsupportedError(f"{describe(node)}: the size {symbol} can't be read from any tensor in reach")
+        return self.sizes[symbol]
 
     def _operand(self, node: Node, value: Value) -> Any:
         scalar = isinstance(value.op, Constant) and value.type.shape == () and node.op.torch_scalars

@@ -258,14 +258,25 @@ class Emitter:
             self._array_names[key] = self.array(np.asarray(array), op.label)
         return self._array_names[key]
 
-    def region(self, graph: Graph, label: str, extra_inputs: Sequence[tuple[str, Type]] = ()) -> onnx.GraphProto:
-        """A graph attribute: ``extra_inputs`` come first (Loop's counter), then the graph's inputs."""
+    def region(
+        self,
+        graph: Graph,
+        label: str,
+        extra_inputs: Sequence[tuple[str, Type]] = (),
+        captured: Sequence[str] = (),
+    ) -> onnx.GraphProto:
+        """A graph attribute: ``extra_inputs`` come first (Loop's counter), then the graph's inputs.
+
+        The last of the graph's inputs are not inputs of the attribute but the outer tensors ``captured``.
+        """
         child = Emitter(self.opset, self)
         graph = expand(graph, partial(has_facet, opset=self.opset), "onnx")
         infos = [child.info(child.unique(f"{label}/{name}"), type) for name, type in extra_inputs]
-        names = {v: child.unique(f"{label}/{v.op.label}") for v in graph.inputs}  # type: ignore[attr-defined]
+        own = graph.inputs[: len(graph.inputs) - len(captured)]
+        names = {v: child.unique(f"{label}/{v.op.label}") for v in own}  # type: ignore[attr-defined]
+        infos += [child.info(names[v], v.type) for v in own]
+        names.update(zip(graph.inputs[len(own) :], captured, strict=True))
         child.emit(graph, names)
-        infos += [child.info(names[v], v.type) for v in graph.inputs]
         # A body's output must be made in the body, so an input or an initialiser goes through Identity.
         made = {name for node in child.nodes for name in node.output}
         ends, seen = [], set()
@@ -276,6 +287,15 @@ class Emitter:
             seen.add(name)
             ends.append(child.info(name, value.type))
         return helper.make_graph(child.nodes, self.unique(label), infos, ends)
+
+    def inline(self, graph: Graph, operands: Sequence[str]) -> tuple[str, ...]:
+        """The results of a graph whose nodes are appended here, on the given tensors."""
+        kept = self.inputs, self.outputs, self._origin
+        graph = expand(graph, partial(has_facet, opset=self.opset), "onnx")
+        names = dict(zip(graph.inputs, operands, strict=True))
+        self.emit(graph, names)
+        self.inputs, self.outputs, self._origin = kept
+        return tuple(names[v] for v in graph.outputs)
 
     def info(self, name: str, type: Type) -> onnx.ValueInfoProto:
         """Name and type of a graph's input or output; symbolic dims by their text."""

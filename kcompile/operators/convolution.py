@@ -7,7 +7,6 @@ from typing import Any
 
 from kcompile.errors import InferError
 from kcompile.ir import Op, Type
-from kcompile.ir.dims import DimLike
 from kcompile.ir.shapes import same_dim
 from kcompile.operators.windows import (
     Padding,
@@ -29,12 +28,13 @@ from kcompile.operators.windows import (
 )
 
 
-def _check(op: Any, x: Type, kernel: Type, bias: Type | None, channels: DimLike) -> None:
-    """What the two convolutions require of their operands; ``channels`` of the result."""
+def _check(op: Any, x: Type, kernel: Type, bias: Type | None, axis: int) -> None:
+    """What the two convolutions require of their operands; ``axis`` is the kernel's of the result's channels."""
     same = kernel.dtype is x.dtype and (bias is None or bias.dtype is x.dtype)
     op.require(x.dtype.is_float and same, f"x, kernel and bias must be of one float dtype, got {x}, {kernel}, {bias}")
     op.require(kernel.rank == x.rank, f"the kernel of a rank {x.rank} tensor must have rank {x.rank}, got {kernel}")
     op.require(kernel.is_static, f"the kernel must have a fixed shape, got {kernel}")
+    channels = kernel.shape[axis]
     check_windows(op, x.rank, strides=op.strides, dilations=op.dilations)
     op.require(bias is None or bias.shape == (channels,), f"bias must have the shape [{channels}], got {bias}")
 
@@ -42,6 +42,11 @@ def _check(op: Any, x: Type, kernel: Type, bias: Type | None, channels: DimLike)
 def _kernel_order(rank: int) -> list[int]:
     """The permutation that brings the last two axes of a kernel to the front, the last one first."""
     return [rank - 1, rank - 2, *range(rank - 2)]
+
+
+def _window(kernel: Type) -> list[int]:
+    """The spatial sizes of a kernel."""
+    return [int(d) for d in kernel.shape[:-2]]
 
 
 class Conv(Op, name="conv"):
@@ -59,11 +64,11 @@ class Conv(Op, name="conv"):
 
     def _pads(self, x: Type, kernel: Type) -> Any:
         sizes = spatial_shape(x, self.data_format)
-        return resolve_padding(self.padding, sizes, kernel.shape[:-2], self.strides, self.dilations)  # type: ignore[arg-type]
+        return resolve_padding(self.padding, sizes, _window(kernel), self.strides, self.dilations)
 
     def infer(self, x: Type, kernel: Type, bias: Type | None = None) -> Type:
-        *window, depth, filters = kernel.shape
-        _check(self, x, kernel, bias, filters)
+        _check(self, x, kernel, bias, -1)
+        depth, filters = kernel.shape[-2:]
         self.require(self.padding != "causal" or x.rank == 3, "'causal' padding is for one spatial axis")
         fits = isinstance(self.padding, str) or len(self.padding) == x.rank - 2
         self.require(fits, f"padding must be one pair for each of the {x.rank - 2} spatial axes, got {self.padding}")
@@ -71,7 +76,8 @@ class Conv(Op, name="conv"):
         channels = channel_size(x, self.data_format)
         same_dim(channels, depth * self.groups, f"{self.name}, channels of x {x} against the kernel {kernel}")
         try:
-            sizes = output_sizes(self.padding, spatial_shape(x, self.data_format), window, self.strides, self.dilations)
+            spatial, window = spatial_shape(x, self.data_format), _window(kernel)
+            sizes = output_sizes(self.padding, spatial, window, self.strides, self.dilations)
         except InferError as error:
             raise InferError(f"{self.name}: {error}") from error
         return x.with_shape(image_shape(x.shape[0], sizes, filters, self.data_format))
@@ -99,7 +105,7 @@ class Conv(Op, name="conv"):
             x,
             o.Transpose(kernel, perm=_kernel_order(rank)),
             bias,
-            kernel_shape=list(o.inputs[1].shape[:-2]),
+            kernel_shape=_window(o.inputs[1]),
             strides=unless_ones(self.strides),
             dilations=unless_ones(self.dilations),
             group=None if self.groups == 1 else self.groups,
@@ -141,8 +147,9 @@ class ConvTranspose(Op, name="conv_transpose"):
         return result
 
     def infer(self, x: Type, kernel: Type, bias: Type | None = None) -> Type:
-        *window, filters, depth = kernel.shape
-        _check(self, x, kernel, bias, filters)
+        _check(self, x, kernel, bias, -2)
+        filters, depth = kernel.shape[-2:]
+        window = _window(kernel)
         known = not isinstance(self.padding, str) or self.padding in ("valid", "same")
         self.require(known, f"padding must be 'valid', 'same' or pairs, got {self.padding!r}")
         for what in (self.padding, self.output_padding):
@@ -164,7 +171,7 @@ class ConvTranspose(Op, name="conv_transpose"):
         return x.with_shape(image_shape(x.shape[0], sizes, filters, self.data_format))
 
     def torch(self, t: Any, x: Any, kernel: Any, bias: Any = None) -> Any:
-        rank, crops = t.inputs[0].rank, self.crops(t.inputs[1].shape[:-2])
+        rank, crops = t.inputs[0].rank, self.crops(_window(t.inputs[1]))
         x = torch_first(x, rank, self.data_format)
         # torch crops both ends alike; the rest of the end is cut off as a view, or added as zeros.
         inner = [max(min(before, after), 0) for before, after in crops]
@@ -185,7 +192,7 @@ class ConvTranspose(Op, name="conv_transpose"):
         return torch_last(y, rank, self.data_format)
 
     def onnx(self, o: Any, x: str, kernel: str, bias: str | None = None) -> str:
-        rank, window = o.inputs[0].rank, o.inputs[1].shape[:-2]
+        rank, window = o.inputs[0].rank, _window(o.inputs[1])
         crops = self.crops(window)
         x = onnx_first(o, x, rank, self.data_format)
         grows = [max(-after, 0) for _, after in crops]
@@ -193,7 +200,7 @@ class ConvTranspose(Op, name="conv_transpose"):
             x,
             o.Transpose(kernel, perm=_kernel_order(rank)),
             bias,
-            kernel_shape=list(window),
+            kernel_shape=window,
             strides=unless_ones(self.strides),
             dilations=unless_ones(self.dilations),
             output_padding=grows if any(grows) else None,

@@ -1,1 +1,118 @@
-"""Resizing."""
+"""Resizing of images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kcompile.ir import Op, Type
+from kcompile.ir.dims import Dim, DimLike, floordiv, modulo
+from kcompile.operators.windows import (
+    image_shape,
+    onnx_first,
+    onnx_last,
+    spatial_shape,
+    torch_first,
+    torch_last,
+)
+
+_MODES = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
+
+
+class Resize(Op, name="resize"):
+    """x [N, H, W, C] (or [N, C, H, W]) at another height and width; ONNX Resize.
+
+    As the torch backend of Keras has it: pixel centres at half coordinates and edges repeated for
+    bilinear and bicubic (a = -0.75, with ``antialias`` -0.5 and a kernel as wide as the shrinking);
+    nearest takes floor(i * input / output).
+    """
+
+    size: tuple[DimLike, DimLike]
+    mode: str = "bilinear"
+    antialias: bool = False
+    data_format: str = "channels_last"
+
+    def infer(self, x: Type) -> Type:
+        self.require(x.dtype.is_float and x.rank == 4, f"x must be a float tensor of rank 4, got {x}")
+        self.require(self.mode in _MODES, f"mode must be one of {', '.join(_MODES)}, got {self.mode!r}")
+        known = self.data_format in ("channels_last", "channels_first")
+        self.require(known, f"data_format must be 'channels_last' or 'channels_first', got {self.data_format!r}")
+        self.require(len(self.size) == 2, f"size must be (height, width), got {self.size}")
+        channels = x.shape[3] if self.data_format == "channels_last" else x.shape[1]
+        return x.with_shape(image_shape(x.shape[0], self.size, channels, self.data_format))
+
+    def torch(self, t: Any, x: Any) -> Any:
+        smooth = self.mode != "nearest"
+        y = t.nn.functional.interpolate(
+            torch_first(x, 4, self.data_format),
+            size=t.shape(self.size),
+            mode=self.mode,
+            align_corners=False if smooth else None,
+            antialias=self.antialias and smooth,
+        )
+        return torch_last(y, 4, self.data_format)
+
+    def onnx(self, o: Any, x: str) -> str:
+        before = spatial_shape(o.inputs[0], self.data_format)
+        if self.mode == "nearest":
+            return self._nearest(o, x, before)
+        x = onnx_first(o, x, 4, self.data_format)
+        attributes: dict[str, Any] = {}
+        if self.antialias:
+            attributes = {"antialias": 1, "exclude_outside": 1}
+        if self.mode == "bicubic":
+            attributes["cubic_coeff_a"] = -0.5 if self.antialias else -0.75
+        y = o.Resize(
+            x,
+            None,
+            *self._scales_or_sizes(o, before),
+            mode=_MODES[self.mode],
+            coordinate_transformation_mode="half_pixel",
+            **attributes,
+        )
+        return onnx_last(o, y, 4, self.data_format)
+
+    def _scales_or_sizes(self, o: Any, before: Any) -> tuple[str | None, str | None]:
+        """Scales where they are whole numbers (they hold for any size), else sizes."""
+        if all(_whole(b, a) for a, b in zip(before, self.size, strict=True)):
+            factors = [1.0, 1.0, *(floordiv(b, a) for a, b in zip(before, self.size, strict=True))]
+            return o.array(np.array(factors, np.float32), "scales"), None
+        type = o.inputs[0]
+        channels = type.shape[3] if self.data_format == "channels_last" else type.shape[1]
+        return None, o.shape([type.shape[0], channels, *self.size])
+
+    def _nearest(self, o: Any, x: str, before: Any) -> str:
+        if all(_whole(b, a) for a, b in zip(before, self.size, strict=True)):
+            y = o.Resize(
+                onnx_first(o, x, 4, self.data_format),
+                None,
+                *self._scales_or_sizes(o, before),
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            )
+            return onnx_last(o, y, 4, self.data_format)
+        # Any other ratio rounds differently in ONNX Runtime, so rows and columns are picked by index.
+        first = 1 if self.data_format == "channels_last" else 2
+        for axis, (a, b) in enumerate(zip(before, self.size, strict=True), first):
+            if a != b:
+                x = o.Gather(x, _nearest_indices(o, a, b), axis=axis)
+        return x
+
+
+def _whole(size: DimLike, divisor: DimLike) -> bool:
+    """Whether ``size`` is a known multiple of ``divisor``."""
+    return divisor != 0 and modulo(size, divisor) == 0 and isinstance(floordiv(size, divisor), int)
+
+
+def _nearest_indices(o: Any, before: DimLike, after: DimLike) -> str:
+    """floor(i * before / after) for each i, in float32 as torch computes it."""
+    if not isinstance(before, Dim) and not isinstance(after, Dim):
+        places = np.arange(after, dtype=np.float32) * (np.float32(before) / np.float32(after))
+        return o.ints(np.minimum(places.astype(np.int64), before - 1).tolist())
+    sizes = [o.size(before), o.size(after)]
+    floats = [o.Cast(s, to=1) for s in sizes]
+    steps = o.Range(o.ints(0), o.squeeze(sizes[1], [0]), o.ints(1))
+    places = o.Floor(o.Mul(o.Cast(steps, to=1), o.Div(*floats)))
+    return o.Min(o.Cast(places, to=7), o.Sub(sizes[0], o.ints(1)))

@@ -79,18 +79,16 @@ class BatchNorm(Op, name="batch_norm"):
     ) -> tuple[str, str]:
         """x * scale + shift is the result; computed here where everything is known."""
         dtype = o.inputs[0].dtype
-        arrays = [o.value_of(name) for name in (gamma, beta, mean, variance)]
-        known = all(
-            a is not None or name is None for a, name in zip(arrays, (gamma, beta, mean, variance), strict=True)
-        )
-        if known:
-            g, b, m, v = (None if a is None else a.astype(np.float64) for a in arrays)
-            factor = (1.0 if g is None else g) / np.sqrt(v + self.epsilon)
-            return o.array(factor, "scale", dtype), o.array((0.0 if b is None else b) - m * factor, "shift", dtype)
+        known = [o.value_of(name) for name in (mean, variance, *filter(None, (gamma, beta)))]
+        if all(a is not None for a in known):
+            m, v, *rest = (a.astype(np.float64) for a in known)
+            factor = (1.0 if gamma is None else rest.pop(0)) / np.sqrt(v + self.epsilon)
+            shift = (0.0 if beta is None else rest.pop(0)) - m * factor
+            return o.array(factor, "scale", dtype), o.array(shift, "shift", dtype)
         root = o.Sqrt(o.Add(variance, o.like(self.epsilon, dtype)))
         scale = o.Reciprocal(root) if gamma is None else o.Div(gamma, root)
-        shift = o.Mul(mean, scale)
-        return scale, o.Neg(shift) if beta is None else o.Sub(beta, shift)
+        moved = o.Mul(mean, scale)
+        return scale, o.Neg(moved) if beta is None else o.Sub(beta, moved)
 
 
 class BatchNormTraining(Op, name="batch_norm_training"):

@@ -1,1 +1,178 @@
-"""Random numbers."""
+"""Random tensors. Each drawing has its own ``draw`` number, so that two of equal form stay two.
+
+With a ``seed`` operand (int64 [2]: seed, counter) torch draws from a generator of that seed. ONNX
+has no such operand: its numbers are of the same distribution but not the same, and they repeat
+from session to session only where the seed is a constant (the nodes' ``seed`` attribute).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcompile.ir import DType, Op, Type, Value, constant
+from kcompile.ir.dims import Dim, DimLike
+from kcompile.ir.types import f32, f64, i32
+from kcompile.operators.arithmetic import Add, Multiply
+from kcompile.operators.math import ErfInv
+
+
+def _check_seed(op: Op, seed: Type | None) -> None:
+    fits = seed is None or (seed.dtype.name == "i64" and seed.shape == (2,))
+    op.require(fits, f"seed must be int64 [2] (seed, counter), got {seed}")
+
+
+def _onnx_seed(o: Any, seed: str | None, draw: int) -> float | None:
+    """The attribute for a constant seed: a float, so 24 bits of it."""
+    known = o.value_of(seed)
+    if known is None:
+        return None
+    first, counter = known.tolist()
+    # Odd constants (of the golden ratio and of pi) spread the counter and the draw over the bits.
+    return float((first ^ (counter * 0x9E3779B9) ^ (draw * 0x243F6A88)) & 0xFFFFFF)
+
+
+class _Random(Op):
+    """A tensor of a given shape."""
+
+    # The generator's state is read from the seed tensor when the model runs.
+    torch_opaque = True
+
+    shape: tuple[DimLike, ...]
+
+    def infer(self, seed: Type | None = None) -> Type:
+        _check_seed(self, seed)
+        dtype: DType = self.dtype  # type: ignore[attr-defined]
+        kind = "an integer" if isinstance(self, RandomInteger) else "a float"
+        self.require(dtype.is_integer if isinstance(self, RandomInteger) else dtype.is_float, f"dtype must be {kind}")
+        return Type(dtype, self.shape)
+
+    def _draw(self, o: Any, op_type: str, dtype: DType, seed: str | None, **attributes: float) -> str:
+        """A Random* node, on a tensor of the shape where that is symbolic."""
+        attributes = {k: float(v) for k, v in attributes.items()}
+        kind = o.element_type(dtype)
+        drawn = _onnx_seed(o, seed, self.draw)  # type: ignore[attr-defined]
+        if any(isinstance(d, Dim) for d in self.shape):
+            like = o.Expand(o.like(0, dtype), o.shape(self.shape))
+            return o.node(f"{op_type}Like", like, dtype=kind, seed=drawn, **attributes)
+        return o.node(op_type, shape=list(self.shape), dtype=kind, seed=drawn, **attributes)
+
+
+class RandomUniform(_Random, name="random_uniform"):
+    """Floats evenly from [low, high), of the given shape; ONNX RandomUniform."""
+
+    low: float = 0.0
+    high: float = 1.0
+    dtype: DType = f32
+    draw: int = 0
+
+    def torch(self, t: Any, seed: Any = None) -> Any:
+        x = t.rand(t.shape(self.shape), generator=t.generator(seed), dtype=t.dtype(self.dtype), device=t.device)
+        return x * (self.high - self.low) + self.low
+
+    def onnx(self, o: Any, seed: str | None = None) -> str:
+        return self._draw(o, "RandomUniform", self.dtype, seed, low=self.low, high=self.high)
+
+
+class RandomNormal(_Random, name="random_normal"):
+    """Normally distributed floats of the given shape; ONNX RandomNormal."""
+
+    mean: float = 0.0
+    stddev: float = 1.0
+    dtype: DType = f32
+    draw: int = 0
+
+    def torch(self, t: Any, seed: Any = None) -> Any:
+        x = t.randn(t.shape(self.shape), generator=t.generator(seed), dtype=t.dtype(self.dtype), device=t.device)
+        return x * self.stddev + self.mean
+
+    def onnx(self, o: Any, seed: str | None = None) -> str:
+        return self._draw(o, "RandomNormal", self.dtype, seed, mean=self.mean, scale=self.stddev)
+
+
+class TruncatedNormal(_Random, name="truncated_normal"):
+    """Normally distributed floats within two standard deviations of the mean, by the inverse distribution."""
+
+    mean: float = 0.0
+    stddev: float = 1.0
+    dtype: DType = f32
+    draw: int = 0
+
+    def decompose(self, seed: Value | None = None) -> Value:
+        # erf(2 / sqrt(2)): the share of a normal distribution within two deviations.
+        share = 0.9544997361036416
+        uniform = RandomUniform(self.shape, -share, share, self.dtype, self.draw)(seed)
+        scaled = Multiply()(ErfInv()(uniform), constant(2**0.5 * self.stddev, self.dtype))
+        return Add()(scaled, constant(self.mean, self.dtype))
+
+
+class RandomInteger(_Random, name="random_integer"):
+    """Integers evenly from low up to but without high, of the given shape; ONNX RandomUniform, rounded down."""
+
+    low: int
+    high: int
+    dtype: DType = i32
+    draw: int = 0
+
+    def torch(self, t: Any, seed: Any = None) -> Any:
+        return t.randint(
+            self.low,
+            self.high,
+            t.shape(self.shape),
+            generator=t.generator(seed),
+            dtype=t.dtype(self.dtype),
+            device=t.device,
+        )
+
+    def onnx(self, o: Any, seed: str | None = None) -> str:
+        from_zero = self._draw(o, "RandomUniform", f64, seed, low=0.0, high=1.0)
+        # In double: the attributes low and high are float32, which has not every integer.
+        wide = o.Mul(from_zero, o.like(self.high - self.low, f64))
+        return o.cast(o.Floor(o.Add(wide, o.like(self.low, f64))), self.dtype)
+
+
+class Dropout(Op, name="dropout"):
+    """x with each cell zeroed at the given rate and the others divided by 1 - rate; ONNX Dropout in training mode.
+
+    ``noise_shape`` broadcasts to x: cells along its axes of size 1 share one decision; a None in it
+    stands for x's size.
+    """
+
+    torch_opaque = True
+
+    rate: float
+    draw: int = 0
+    noise_shape: tuple[DimLike | None, ...] | None = None
+
+    def infer(self, x: Type, seed: Type | None = None) -> Type:
+        _check_seed(self, seed)
+        self.require(x.dtype.is_float, f"x must be a float tensor, got {x}")
+        self.require(0 <= self.rate <= 1, f"rate must be from 0 to 1, got {self.rate}")
+        fits = self.noise_shape is None or len(self.noise_shape) == x.rank
+        self.require(fits, f"noise_shape {self.noise_shape} must have an entry for each axis of {x}")
+        return x
+
+    def _noise(self, x: Type) -> list[DimLike]:
+        return [d if n is None else n for n, d in zip(self.noise_shape or x.shape, x.shape, strict=True)]
+
+    def torch(self, t: Any, x: Any, seed: Any = None) -> Any:
+        if self.rate in (0, 1):
+            return x * (1.0 - self.rate)
+        if seed is None and self.noise_shape is None:
+            return t.nn.functional.dropout(x, self.rate, True)
+        shape = t.shape(self._noise(t.inputs[0]))
+        noise = t.empty(shape, dtype=x.dtype, device=x.device)
+        kept = noise.bernoulli_(1 - self.rate, generator=t.generator(seed))
+        return x * (kept / (1 - self.rate))
+
+    def onnx(self, o: Any, x: str, seed: str | None = None) -> str:
+        type = o.inputs[0]
+        if self.rate in (0, 1):
+            return o.Mul(x, o.like(1.0 - self.rate, type.dtype))
+        drawn = _onnx_seed(o, seed, self.draw)
+        if self.noise_shape is None:
+            number = None if drawn is None else int(drawn)
+            training = o.array(True, "training")
+            return o.Dropout(x, o.like(self.rate, f32), training, seed=number)
+        ones = o.Expand(o.like(1.0, f32), o.shape(self._noise(type)))
+        kept = o.Less(o.RandomUniformLike(ones, low=0.0, high=1.0, seed=drawn), o.like(1 - self.rate, f32))
+        return o.Mul(x, o.Where(kept, o.like(1 / (1 - self.rate), type.dtype), o.like(0, type.dtype)))
