@@ -67,14 +67,15 @@ class Running(Context):
 
         return region_function(graph, self.device)
 
-    def generator(self, seed: torch.Tensor | None) -> torch.Generator | None:
-        """The generator that a seed tensor (int64 [2]: seed, counter) names; None for torch's own."""
+    def generator(self, seed: torch.Tensor | None, draw: int = 0) -> torch.Generator | None:
+        """The generator of a seed tensor (int64 [2]: seed, counter) and a draw number; None for torch's own."""
         if seed is None:
             return None
         first, counter = seed.tolist()
         generator = torch.Generator(self.device)
-        # Two words into one 64-bit seed: the odd constant (2**64 / golden ratio) spreads the counter.
-        return generator.manual_seed((first ^ (counter * 0x9E3779B97F4A7C15)) & (2**63 - 1))
+        # Three words into one 64-bit seed: odd constants (of the golden ratio, of pi) spread the bits.
+        mixed = first ^ (counter * 0x9E3779B97F4A7C15) ^ (draw * 0x243F6A8885A308D3)
+        return generator.manual_seed(mixed & (2**63 - 1))
 
 
 class Recording(Context):

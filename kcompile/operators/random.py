@@ -66,7 +66,9 @@ class RandomUniform(_Random, name="random_uniform"):
     draw: int = 0
 
     def torch(self, t: Any, seed: Any = None) -> Any:
-        x = t.rand(t.shape(self.shape), generator=t.generator(seed), dtype=t.dtype(self.dtype), device=t.device)
+        x = t.rand(
+            t.shape(self.shape), generator=t.generator(seed, self.draw), dtype=t.dtype(self.dtype), device=t.device
+        )
         return x * (self.high - self.low) + self.low
 
     def onnx(self, o: Any, seed: str | None = None) -> str:
@@ -82,7 +84,9 @@ class RandomNormal(_Random, name="random_normal"):
     draw: int = 0
 
     def torch(self, t: Any, seed: Any = None) -> Any:
-        x = t.randn(t.shape(self.shape), generator=t.generator(seed), dtype=t.dtype(self.dtype), device=t.device)
+        x = t.randn(
+            t.shape(self.shape), generator=t.generator(seed, self.draw), dtype=t.dtype(self.dtype), device=t.device
+        )
         return x * self.stddev + self.mean
 
     def onnx(self, o: Any, seed: str | None = None) -> str:
@@ -118,7 +122,7 @@ class RandomInteger(_Random, name="random_integer"):
             self.low,
             self.high,
             t.shape(self.shape),
-            generator=t.generator(seed),
+            generator=t.generator(seed, self.draw),
             dtype=t.dtype(self.dtype),
             device=t.device,
         )
@@ -161,7 +165,7 @@ class Dropout(Op, name="dropout"):
             return t.nn.functional.dropout(x, self.rate, True)
         shape = t.shape(self._noise(t.inputs[0]))
         noise = t.empty(shape, dtype=x.dtype, device=x.device)
-        kept = noise.bernoulli_(1 - self.rate, generator=t.generator(seed))
+        kept = noise.bernoulli_(1 - self.rate, generator=t.generator(seed, self.draw))
         return x * (kept / (1 - self.rate))
 
     def onnx(self, o: Any, x: str, seed: str | None = None) -> str:
