@@ -37,7 +37,8 @@ class Einsum(Op, name="einsum"):
         return xs[0].with_shape(sizes[label] for label in result)
 
     def torch(self, t: Any, *xs: Any) -> Any:
-        return t.einsum(self.equation, *xs)
+        # torch sums integers in int64.
+        return t.einsum(self.equation, *xs).to(t.dtype(t.inputs[0].dtype))
 
     def decompose(self, *xs: Value) -> Value:
         operands, result = self.labels([x.type for x in xs])

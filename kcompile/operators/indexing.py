@@ -10,7 +10,7 @@ from kcompile.errors import UnsupportedError
 from kcompile.ir.dims import product
 from kcompile.ir.op import Op
 from kcompile.ir.shapes import normal_axis, same_dim
-from kcompile.ir.types import DType, Type, f32, i32, i64
+from kcompile.ir.types import DType, Type, bf16, f16, f32, i32, i64
 
 
 class _Indexing(Op):
@@ -75,19 +75,27 @@ class GatherNd(_Indexing, name="gather_nd"):
 class _Scatter(_Indexing):
     reductions: ClassVar[tuple[str, ...]] = ("none", "add", "mul", "max", "min")
 
-    def check_scatter(self, reduction: str, x: Type, updates: Type) -> None:
+    def check_scatter(self, x: Type, updates: Type) -> None:
+        reduction = self.reduction
         self.require(
             reduction in self.reductions, f"reduction {reduction!r} is not one of {', '.join(self.reductions)}"
         )
         self.require(x.dtype is updates.dtype, f"x and updates must have one dtype, got {x} and {updates}")
         self.require(reduction == "none" or not x.dtype.is_bool, f"bool tensors can't be combined with {reduction!r}")
 
-    def write(self, o: Any, op_type: str, reduction: str, *operands: str, **attributes: Any) -> str:
-        if reduction in ("max", "min") and o.opset < 18:
+    def write(self, o: Any, op_type: str, *operands: str, **attributes: Any) -> str:
+        if self.reduction in ("max", "min") and o.opset < 18:
             raise UnsupportedError(
-                f"{op_type} with reduction {reduction!r} is not in opset {o.opset}; it needs 18 or later"
+                f"{op_type} with {self.reduction!r} is not in opset {o.opset}; it needs --opset 18 or later"
             )
-        return o.node(op_type, *operands, reduction=None if reduction == "none" else reduction, **attributes)
+        x, indices, updates = operands
+        half = o.inputs[0].dtype
+        # ONNX Runtime refuses half precision here only when the model runs.
+        wide = half in (f16, bf16) and self.reduction != "none"
+        x, updates = (o.cast(x, f32), o.cast(updates, f32)) if wide else (x, updates)
+        reduction = None if self.reduction == "none" else self.reduction
+        result = o.node(op_type, x, indices, updates, reduction=reduction, **attributes)
+        return o.cast(result, half) if wide else result
 
 
 _TORCH_REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -104,7 +112,7 @@ class ScatterElements(_Scatter, name="scatter_elements"):
 
     def infer(self, x: Type, indices: Type, updates: Type) -> Type:
         self.check_indices(indices)
-        self.check_scatter(self.reduction, x, updates)
+        self.check_scatter(x, updates)
         one_rank = x.rank == indices.rank == updates.rank and x.rank > 0
         self.require(one_rank, f"operands must have one rank, got {x}, {indices} and {updates}")
         normal_axis(self.axis, x.rank)
@@ -120,7 +128,7 @@ class ScatterElements(_Scatter, name="scatter_elements"):
 
     def onnx(self, o: Any, x: str, indices: str, updates: str) -> str:
         axis = normal_axis(self.axis, o.inputs[0].rank)
-        return self.write(o, "ScatterElements", self.reduction, x, indices, updates, axis=axis)
+        return self.write(o, "ScatterElements", x, indices, updates, axis=axis)
 
 
 class ScatterNd(_Scatter, name="scatter_nd"):
@@ -133,7 +141,7 @@ class ScatterNd(_Scatter, name="scatter_nd"):
 
     def infer(self, x: Type, indices: Type, updates: Type) -> Type:
         depth = _depth(self, x, indices)
-        self.check_scatter(self.reduction, x, updates)
+        self.check_scatter(x, updates)
         wanted = (*indices.shape[:-1], *x.shape[depth:])
         self.require(len(wanted) == updates.rank, f"updates must be shaped {list(map(str, wanted))}, got {updates}")
         for i, (a, b) in enumerate(zip(wanted, updates.shape, strict=True)):
@@ -146,18 +154,18 @@ class ScatterNd(_Scatter, name="scatter_nd"):
         columns = [indices[..., i] for i in range(depth)]
         if self.reduction in ("none", "add"):
             return t.index_put(x, tuple(columns), updates, self.reduction == "add")
-        # index_reduce takes one axis of rows, so positions become row numbers.
+        # scatter_reduce works along one axis, so positions become row numbers.
         rows = 0
         for column, size in zip(columns, t.shape(shape[:depth]), strict=True):
             rows = rows * size + _from_start(t, column, size)
-        inner = t.shape((product(shape[depth:]),))
-        flat = t.reshape(x, (t.size(product(shape[:depth])), *inner))
-        source = t.reshape(updates, (t.size(product(t.inputs[1].shape[:-1])), *inner))
-        kind = _TORCH_REDUCTIONS[self.reduction]
-        return t.reshape(t.index_reduce(flat, 0, t.reshape(rows, (-1,)), source, kind), t.shape(shape))
+        inner = t.size(product(shape[depth:]))
+        flat = t.reshape(x, (t.size(product(shape[:depth])), inner))
+        source = t.reshape(updates, (t.size(product(t.inputs[1].shape[:-1])), inner))
+        rows = t.reshape(rows, (-1, 1)).expand_as(source)
+        return t.reshape(t.scatter_reduce(flat, 0, rows, source, _TORCH_REDUCTIONS[self.reduction]), t.shape(shape))
 
     def onnx(self, o: Any, x: str, indices: str, updates: str) -> str:
-        return self.write(o, "ScatterND", self.reduction, x, _wide_indices(o, indices, o.inputs[1]), updates)
+        return self.write(o, "ScatterND", x, _wide_indices(o, indices, o.inputs[1]), updates)
 
 
 class OneHot(Op, name="one_hot"):

@@ -99,7 +99,7 @@ class Min(_Reduction, name="min"):
 
 
 class Product(_Reduction, name="product"):
-    """The product; 1 of no elements. ONNX ReduceProd."""
+    """The product; 1 of no elements. ONNX ReduceProd (int64 for all integers; beyond int64 it does not wrap around)."""
 
     onnx_type = "ReduceProd"
 
