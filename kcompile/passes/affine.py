@@ -175,3 +175,26 @@ def fold_shift_forward(m: Match) -> Value:
     require(m.add.type == m.x.type, "the shift's shape widens the result")
     shift = per_channel(m.array("shift"), m.x.type, channel_axis(m.op("linear"), m.x.type.rank))
     return _before(m, np.ones_like(shift), shift)
+
+
+@rule(
+    "fold-scale-under-shift",
+    like(
+        (Dense, Conv),
+        like(Add, like((Multiply, Divide), "x", "=factor", bind="scale"), "=shift"),
+        "=kernel",
+        "?bias",
+        bind="linear",
+    ),
+)
+def fold_scale_under_shift(m: Match) -> Value:
+    """x * factor + shift is (x + shift / factor) * factor: the scale is folded where the shift has to stay."""
+    m.used_once("scale", "add")
+    require(m.add.type == m.x.type, "the shift's shape widens the result")
+    factor = _factor(m, m.x.type, channel_axis(m.op("linear"), m.x.type.rank))
+    require(bool(np.all(factor)), "the factor is zero")
+    full = m.array("factor") if isinstance(m.op("scale"), Divide) else 1.0 / m.array("factor")
+    shift = m.array("shift") * full
+    require(bool(np.all(np.isfinite(shift))), "the shift overflows")
+    kernel = m.weight(m.kernel, m.array("kernel") * _rows(m.op("linear"), m.kernel.type, factor))
+    return m.op("linear")(Add()(m.x, m.weight(m.shift, shift)), kernel, m.bias)

@@ -80,6 +80,7 @@ AFFINE: tuple[Rule, ...] = (
     affine.fold_batch_norm_forward,
     affine.fold_scale_forward,
     affine.fold_shift_forward,
+    affine.fold_scale_under_shift,
 )
 FLATTEN: tuple[Rule, ...] = (
     flatten.flatten_dense,
