@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcompile.ir import Value, is_leaf
+from kcompile.ir import Constant, Value, Weight
 from kcompile.operators.convolution import Conv
 from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.shape import Pad
@@ -14,8 +14,8 @@ from kcompile.passes.rewrite import Match, require, rule
 @rule("dense-from-matmul", like(MatMul, "x", "kernel"))
 def dense_from_matmul(m: Match) -> Value:
     kernel, x = m.kernel, m.x
-    require(is_leaf(kernel.op) and kernel.type.rank == 2, "the right operand is not a matrix of weights")
-    require(x.type.rank >= 2 and kernel.type.is_static and x.type.dtype.is_float, "x is not a float tensor of vectors")
+    require(isinstance(kernel.op, (Weight, Constant)) and kernel.type.rank == 2, "it multiplies no matrix of weights")
+    require(x.type.rank >= 2 and x.type.dtype.is_float, "x is not a float tensor of vectors")
     return Dense()(x, kernel, None)
 
 

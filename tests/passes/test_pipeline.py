@@ -1,0 +1,131 @@
+"""The whole pipelines on whole models."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+from kcompile.errors import KcompileError
+from kcompile.ir import Graph, Type, constant, input_value, show, weight
+from kcompile.ir.types import bool_, f32
+from kcompile.onnx.model import to_onnx
+from kcompile.operators.activation import Relu
+from kcompile.operators.arithmetic import Add, Multiply
+from kcompile.operators.control import Cond
+from kcompile.operators.linear import Dense
+from kcompile.operators.shape import Transpose
+from kcompile.passes.pipeline import DEPLOY, TRAIN, Pass, Pipeline, optimize
+from tests.passes.models import MODELS, N
+from tests.passes.peers import PEERS, node_types
+from tests.passes.support import evaluate, same_values
+
+# What each model has to come to, operator by operator.
+EMITTED = {
+    "digits": "Reshape Conv Relu Conv Relu MaxPool Conv Relu ReduceMean Gemm Softmax",
+    "digits_flat": "Reshape Conv Relu Conv Relu MaxPool Conv Relu Reshape Gemm Softmax",
+    "unet": "Transpose Conv Relu MaxPool Conv Relu Resize Concat Conv Relu Conv Sigmoid Reshape",
+    "resnet": "Add Transpose Conv Relu MaxPool Conv Conv Relu Conv Add Relu ReduceMax Gemm",
+    "mobilenet": "Transpose Conv Relu Conv Relu ReduceMean Conv Relu Conv Sigmoid Mul Conv Relu ReduceMean Gemm",
+    "decoder": "Gemm Reshape Relu ConvTranspose Relu ConvTranspose Sigmoid Reshape",
+    "preactivated": "Transpose Conv BatchNormalization Relu Conv Concat Conv AveragePool Reshape Gemm",
+    "sequence": "Transpose Conv Relu Conv Relu Transpose LayerNormalization MatMul Add Add MatMul Add ReduceMean Gemm",
+    "tabular": "Gemm Relu Gemm Gemm Softmax",
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_deploy_emits_what_is_expected(name: str) -> None:
+    graph = MODELS[name]()
+    after = optimize(graph, DEPLOY, evaluate=evaluate, verify=True).graph
+    same_values(graph, after)
+    assert " ".join(node_types(to_onnx(after))) == EMITTED[name]
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("name", MODELS)
+def test_peers_find_nothing_to_remove(name: str, peer: str) -> None:
+    model = to_onnx(optimize(MODELS[name](), DEPLOY, evaluate=evaluate).graph)
+    theirs = PEERS[peer](copy.deepcopy(model))
+    assert len(node_types(theirs)) >= len(node_types(model)), node_types(theirs)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("pipeline", [TRAIN, DEPLOY], ids=lambda p: p.name)
+def test_optimising_twice_changes_nothing(name: str, pipeline: Pipeline) -> None:
+    once = optimize(MODELS[name](), pipeline, evaluate=evaluate).graph
+    again = optimize(once, pipeline, evaluate=evaluate)
+    assert again.graph == once
+    assert not again.fired
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_train_keeps_every_weight_and_the_values(name: str) -> None:
+    graph = MODELS[name]()
+    after = optimize(graph, TRAIN, evaluate=evaluate, verify=True).graph
+    assert set(after.weight_values()) == set(graph.weight_values())
+    same_values(graph, after)
+
+
+def test_folded_weights_keep_their_plain_names_and_origins() -> None:
+    graph = MODELS["digits"]()
+    after = optimize(graph, DEPLOY, evaluate=evaluate).graph
+    labels = "a/bias a/kernel b/bias b/kernel c/bias c/kernel head/bias head/kernel"
+    assert sorted(after.weights) == labels.split()
+    origins = {n.op.name: n.origin for n in after.operators() if n.origin}
+    assert origins == {"reshape": "a", "conv": "c", "dense": "head"}
+
+
+def test_updated_weights_are_not_read() -> None:
+    x, k = input_value("x", Type(f32, (N, 2))), weight("k", Type(f32, (2, 2)))
+    y = Multiply()(Dense()(x, k, None), constant(np.float32(2)))
+    graph = Graph("g", [x], [y], updates=[("k", Add()(k, k))], weights={"k": np.ones((2, 2), np.float32)})
+    after = optimize(graph, DEPLOY, evaluate=evaluate).graph
+    assert [n.op.name for n in after.operators()] == ["dense", "multiply", "add"]
+    assert "k" in after.weights
+
+
+def test_regions_are_optimised() -> None:
+    x, p = input_value("x", Type(f32, (N, 2))), input_value("p", Type(bool_, ()))
+    inner = input_value("i", Type(f32, (N, 2)))
+    then = Graph("then", [inner], [Relu()(Relu()(inner))])
+    orelse = Graph("orelse", [inner], [Transpose((1, 0))(Transpose((1, 0))(inner))])
+    after = optimize(Graph("g", [p, x], [*Cond(then, orelse)(p, x)]), DEPLOY).graph
+    (node,) = after.operators()
+    assert [len(g.operators()) for g in (node.op.then, node.op.orelse)] == [1, 0]
+
+
+def test_the_account_of_what_happened() -> None:
+    steps = []
+    result = optimize(MODELS["preactivated"](), DEPLOY, evaluate=evaluate, listener=steps.append)
+    assert steps == result.steps
+    assert [s.name for s in steps][: len(DEPLOY.passes)] == [p.name for p in DEPLOY.passes]
+    assert all(s.seconds >= 0 for s in steps)
+    fired = [(f.rule, f.origin, [n.op.name for n in f.before], [n.op.name for n in f.after]) for f in result.fired]
+    assert fired[0] == ("fold-batch-norm-forward", "c", ["conv", "batch_norm"], ["conv"])
+    reasons = {(s.rule, s.origin, s.reason) for s in result.skipped}
+    assert ("fold-batch-norm", "bn1", "linear is used 2 times") in reasons
+
+
+def test_a_pass_that_never_settles_is_named() -> None:
+    x = input_value("x", Type(f32, (N, 2)))
+    wider = Pipeline("p", False, (Pass("again", lambda g: g.replace(outputs=[Relu()(g.outputs[0])])),))
+    with pytest.raises(KcompileError, match="the pipeline 'p' never settles on graph 'g'"):
+        optimize(Graph("g", [x], [x]), wider)
+
+
+def test_verification_by_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = input_value("x", Type(f32, (N, 2)))
+    node = Relu()(x).node
+    wrong = type(node)(node.op, node.inputs, (Type(f32, (N, 3)),), "")
+    broken = Pipeline("p", False, (Pass("wrong", lambda g: g.replace(outputs=wrong.results)),))
+    monkeypatch.setenv("KCOMPILE_VERIFY", "1")
+    with pytest.raises(KcompileError, match="relu"):
+        optimize(Graph("g", [x], [x]), broken)
+
+
+def test_without_an_evaluator_constants_stay() -> None:
+    x, c = input_value("x", Type(f32, (N, 2))), constant(np.ones(2, np.float32))
+    graph = Graph("g", [x], [Add()(x, Relu()(c))])
+    assert show(optimize(graph, TRAIN).graph) == show(graph)
