@@ -270,6 +270,8 @@ class HardShrink(_Activation, name="hard_shrink"):
         return t.nn.functional.hardshrink(x, self.threshold)
 
     def onnx(self, o: Any, x: str) -> str:
+        if o.inputs[0].dtype.name == "f64":  # ONNX Runtime's Shrink rounds doubles to float32
+            return o.Where(o.Greater(o.Abs(x), _number(o, self.threshold)), x, _number(o, 0))
         return o.Shrink(x, lambd=float(self.threshold), bias=0.0)
 
 
@@ -282,6 +284,8 @@ class SoftShrink(_Activation, name="soft_shrink"):
         return t.nn.functional.softshrink(x, self.threshold)
 
     def onnx(self, o: Any, x: str) -> str:
+        if o.inputs[0].dtype.name == "f64":
+            return o.Sub(x, o.Clip(x, _number(o, -self.threshold), _number(o, self.threshold)))
         return o.Shrink(x, lambd=float(self.threshold), bias=float(self.threshold))
 
 
@@ -360,7 +364,10 @@ class Glu(_AlongAxis, name="glu"):
 
 
 class Sparsemax(_AlongAxis, name="sparsemax"):
-    """The Euclidean projection onto the probability simplex along the axis (Martins and Astudillo, 2016)."""
+    """The Euclidean projection onto the probability simplex along the axis (Martins and Astudillo, 2016).
+
+    The paper's formula: the results sum to 1, which those of Keras 3.15 don't.
+    """
 
     def torch(self, t: Any, x: Any) -> Any:
         axis = self.axis % len(t.inputs[0].shape)

@@ -209,7 +209,8 @@ class GroupNorm(Op, name="group_norm"):
     def torch(self, t: Any, x: Any, gamma: Any = None, beta: Any = None) -> Any:
         axis = normal_axis(self.axis, t.inputs[0].rank)
         moved = x if axis == 1 else t.movedim(x, axis, 1)
-        y = t.nn.functional.group_norm(moved, self.groups, gamma, beta, self.epsilon)
+        # Not torch.nn.functional.group_norm: that refuses groups of one number.
+        y = t.group_norm(moved, self.groups, gamma, beta, self.epsilon, True)
         return y if axis == 1 else t.movedim(y, 1, axis)
 
     def onnx(self, o: Any, x: str, gamma: str | None = None, beta: str | None = None) -> str:
