@@ -27,7 +27,9 @@ class Opaque(nn.Module):
         self.op, self.types = op, inputs
 
     def forward(self, *tensors: torch.Tensor | None, **sizes: int) -> Any:
-        return run_op(self.op, tensors, {**bind_sizes(self.types, tensors), **sizes})
+        result = run_op(self.op, tensors, {**bind_sizes(self.types, tensors), **sizes})
+        # A node of one result holds a tensor, also where its operator gives a tuple of one (cond).
+        return result[0] if isinstance(result, tuple) and len(result) == 1 else result
 
     def extra_repr(self) -> str:
         return repr(self.op)

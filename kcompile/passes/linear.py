@@ -1,9 +1,10 @@
-"""Products with a kernel: MatMul as Dense, paddings taken into convolutions."""
+"""Products with a kernel: Einsum and MatMul as Dense, paddings taken into convolutions."""
 
 from __future__ import annotations
 
 from kcompile.ir import Constant, Value, Weight
 from kcompile.operators.convolution import Conv
+from kcompile.operators.einsum import Einsum
 from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.shape import Pad
 from kcompile.passes.affine import channel_axis
@@ -17,6 +18,13 @@ def dense_from_matmul(m: Match) -> Value:
     require(isinstance(kernel.op, (Weight, Constant)) and kernel.type.rank == 2, "it multiplies no matrix of weights")
     require(x.type.rank >= 2 and x.type.dtype.is_float, "x is not a float tensor of vectors")
     return Dense()(x, kernel, None)
+
+
+@rule("einsum-to-matmul", like(Einsum))
+def einsum_to_matmul(m: Match) -> Value:
+    """Its decomposition, now rather than when the graph is written: the other rules know MatMul and Reshape."""
+    result: Value = m.op("einsum").decompose(*m.einsum.inputs)
+    return result
 
 
 @rule("pad-into-conv", like(Conv, like(Pad, "x", mode="constant"), "kernel", "?bias"))

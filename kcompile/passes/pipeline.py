@@ -11,7 +11,7 @@ from kcompile.errors import KcompileError
 from kcompile.ir import Graph, Node, Value
 from kcompile.ir.op import sub_graphs
 from kcompile.ir.verify import verify as verify_types
-from kcompile.passes import affine, attention, flatten, identities, linear, movement, noops
+from kcompile.passes import affine, attention, control, flatten, identities, linear, movement, noops
 from kcompile.passes.arrays import tidy
 from kcompile.passes.folding import Evaluate, fold_constants
 from kcompile.passes.layout import channels_first
@@ -66,9 +66,10 @@ MOVEMENT: tuple[Rule, ...] = (
     movement.expand_before_right,
 )
 LINEAR: tuple[Rule, ...] = (linear.dense_from_matmul, affine.absorb_bias, linear.pad_into_conv)
-MASKS: tuple[Rule, ...] = (attention.drop_mask,)
+NOT_NEEDED: tuple[Rule, ...] = (attention.drop_mask, control.cond_constant)
 # These move roundings about or read the weights, so they are for graphs that are trained no more.
-CONSTANT_CHAINS: tuple[Rule, ...] = (
+DEPLOY_LINEAR: tuple[Rule, ...] = (
+    linear.einsum_to_matmul,
     identities.subtract_constant,
     identities.merge_adds,
     identities.merge_scales,
@@ -115,7 +116,7 @@ TRAIN = Pipeline(
     "train",
     reads_weights=False,
     passes=(
-        Pass("simplify", (*NO_OPS, *IDENTITIES, *MOVEMENT, *MASKS)),
+        Pass("simplify", (*NO_OPS, *IDENTITIES, *MOVEMENT, *NOT_NEEDED)),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", LINEAR),
     ),
@@ -124,9 +125,9 @@ DEPLOY = Pipeline(
     "deploy",
     reads_weights=True,
     passes=(
-        Pass("simplify", (*NO_OPS, *IDENTITIES, *MOVEMENT, *MASKS)),
+        Pass("simplify", (*NO_OPS, *IDENTITIES, *MOVEMENT, *NOT_NEEDED)),
         Pass("fold-constants", FoldConstants()),
-        Pass("linear", (*LINEAR, *CONSTANT_CHAINS, *AFFINE)),
+        Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("layout", channels_first),
         Pass("flatten", (*MOVEMENT, *FLATTEN)),
         Pass("tidy", tidy),
