@@ -23,8 +23,8 @@ class Attention(Op, name="attention"):
     H is a multiple of G: heads share keys in groups. ``scale`` None is 1 / sqrt(D). The mask
     broadcasts to [N, H, T, S]: bool (True: attend) or of q's dtype, then added. ``causal`` lets
     query i see keys 0 to i. ``softcap`` c turns scores s into c tanh(s / c) before masking. A query
-    that may attend to nothing attends to all keys evenly, as in Keras (Vaswani et al., 2017).
-    ONNX Attention since opset 23.
+    that may attend to nothing attends to all keys evenly, as in Keras; in float16 torch computes it
+    as if unmasked, since no float16 is low enough (Vaswani et al., 2017). ONNX Attention since opset 23.
     """
 
     scale: float | None = None

@@ -1,0 +1,75 @@
+"""Resizing against torch's interpolate, as real Keras's torch backend calls it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kcompile.errors import InferError
+from kcompile.ir import Graph, Type, input_value, symbol
+from kcompile.ir.types import f32
+from kcompile.onnx.model import to_onnx
+from kcompile.operators.image import Resize
+from tests.operators.gradients import check_gradients
+from tests.oracle import arrays, keras
+from tests.support import check_op, close, run_onnx, run_torch
+
+SIZES = [(10, 14), (15, 21), (4, 3), (7, 9), (5, 7), (1, 1), (20, 3), (49, 98)]
+MODES = ["nearest", "bilinear", "bicubic"]
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("antialias", [False, True], ids=["plain", "antialias"])
+@pytest.mark.parametrize("spatial", [(5, 7), (1, 1), (2, 3)], ids=str)
+def test_values(size, mode, antialias, spatial):
+    x = random(2, *spatial, 3)
+    expected = arrays(keras.ops.image.resize(x, size, mode, antialias=antialias))[0]
+    opsets = (18, 20, 23) if antialias else (17, 18, 20, 23)
+    for first, data_format in ((1, "channels_last"), (2, "channels_first")):
+        op = Resize(size, mode, antialias, data_format)
+        for dims in ({(0, 0): "N"}, {(0, first): "H", (0, first + 1): "W"}):
+            check_op(op, x, expected=expected, dims=dims, opsets=opsets)
+        x, expected = np.moveaxis(x, -1, 1).copy(), np.moveaxis(expected, -1, 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("before", [(1, 1), (4, 5)])
+def test_a_multiple_of_a_symbolic_size(mode, before):
+    height, width = symbol("H"), symbol("W")
+    x = input_value("x", Type(f32, (2, height, width, 3)))
+    graph = Graph("g", [x], [Resize((2 * height, 3 * width), mode)(x)])
+    assert [n.op_type for n in to_onnx(graph).graph.node] == ["Transpose", "Resize", "Transpose"]
+    data = random(2, *before, 3)
+    expected = arrays(keras.ops.image.resize(data, (2 * before[0], 3 * before[1]), mode))[0]
+    for results in (run_torch(graph, [data]), run_onnx(graph, [data])):
+        close(results[0], expected)
+
+
+def test_no_images():
+    for mode in MODES:
+        check_op(Resize((4, 6), mode), random(0, 2, 3, 3), dims={(0, 0): "N"})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients(mode):
+    op = Resize((7, 4), mode)
+    check_gradients(op, lambda x: keras.ops.image.resize(x, (7, 4), mode), random(2, 5, 6, 3))
+
+
+@pytest.mark.parametrize(
+    ("op", "x", "message"),
+    [
+        (Resize((2, 2), "lanczos3"), random(1, 2, 2, 1), "mode must be one of nearest"),
+        (Resize((2, 2)), random(2, 2, 1), "rank 4"),
+        (Resize((2, 2)), random(1, 2, 2, 1).astype(np.int32), "float tensor"),
+        (Resize((2, 2, 2)), random(1, 2, 2, 1), "size must be"),
+    ],
+)
+def test_refusals(op, x, message):
+    with pytest.raises(InferError, match=f"resize: .*{message}"):
+        check_op(op, x)
