@@ -85,6 +85,10 @@ class Conv(Op, name="conv"):
     def torch(self, t: Any, x: Any, kernel: Any, bias: Any = None) -> Any:
         rank, pads = t.inputs[0].rank, self._pads(*t.inputs[:2])
         x = torch_first(x, rank, self.data_format)
+        if channel_size(t.inputs[0], self.data_format) == 1:
+            # torch 2.13 (oneDNN) leaves numbers unwritten where one channel has the stride 1 of a
+            # channels_last view, and the output is one cell wide. This gives it the usual stride.
+            x = x.squeeze(1).unsqueeze(1)
         if is_static(pads) and all(before == after for before, after in pads):
             inner: Sequence[Any] = [before for before, _ in pads]
         else:
