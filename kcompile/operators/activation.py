@@ -62,7 +62,7 @@ def _elu(o: Any, x: str, alpha: float, scale: float = 1.0, divisor: float = 1.0)
     """scale * (x if x > 0 else alpha * (exp(x / divisor) - 1)): 0.4 of the time of ONNX Runtime's Elu."""
     low = o.Min(x, _number(o, 0))
     if divisor != 1:
-        low = o.Div(low, _number(o, divisor))
+        low = o.Mul(low, _number(o, 1 / divisor))
     low = o.Sub(o.Exp(low), _number(o, 1))
     high = o.Relu(x)
     if scale != 1:
@@ -224,13 +224,15 @@ class HardTanh(_Activation, name="hard_tanh"):
 
 
 class Softsign(_Activation, name="softsign"):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|); ONNX Softsign."""
 
     def torch(self, t: Any, x: Any) -> Any:
         return t.nn.functional.softsign(x)
 
     def onnx(self, o: Any, x: str) -> str:
-        return o.Div(x, o.Add(o.Abs(x), _number(o, 1)))
+        if o.inputs[0].dtype.name == "f64":
+            return o.Div(x, o.Add(o.Abs(x), _number(o, 1)))
+        return o.Softsign(x)
 
 
 class Mish(_Activation, name="mish"):

@@ -62,7 +62,8 @@ class BatchNorm(Op, name="batch_norm"):
     def onnx(self, o: Any, x: str, gamma: str | None, beta: str | None, mean: str, variance: str) -> str:
         type = o.inputs[0]
         axis = normal_axis(self.axis, type.rank)
-        if axis == 1 and isinstance(type.shape[1], int):
+        # Epsilon is a float32 attribute of the operator, so double keeps its digits in Mul and Add.
+        if axis == 1 and isinstance(type.shape[1], int) and type.dtype.name != "f64":
             size = type.shape[1]
             gamma = gamma or o.array(np.ones(size), "ones", type.dtype)
             beta = beta or o.array(np.zeros(size), "zeros", type.dtype)
@@ -92,7 +93,10 @@ class BatchNorm(Op, name="batch_norm"):
 
 
 class BatchNormTraining(Op, name="batch_norm_training"):
-    """BatchNorm with x's own statistics: (y, mean [C], biased variance [C]) over all axes but one."""
+    """BatchNorm with x's own statistics: (y, mean [C], biased variance [C]) over all axes but one.
+
+    Gradients flow through y only: mean and variance are for moving averages.
+    """
 
     epsilon: float = 1e-3
     axis: int = -1
@@ -105,11 +109,11 @@ class BatchNormTraining(Op, name="batch_norm_training"):
     def torch(self, t: Any, x: Any, gamma: Any = None, beta: Any = None) -> Any:
         rank = t.inputs[0].rank
         axis = normal_axis(self.axis, rank)
-        others = [i for i in range(rank) if i != axis]
-        variance, mean = t.var_mean(x, others, correction=0)
         moved = x if axis == 1 else t.movedim(x, axis, 1)
-        # Not torch.nn.functional.batch_norm: that refuses a batch of one.
-        y = t.batch_norm(moved, gamma, beta, None, None, True, 0.0, self.epsilon, True)
+        # The kernel has the statistics already: reducing x once more would take ten times as long.
+        results = t.native_batch_norm(moved, gamma, beta, None, None, True, 0.0, self.epsilon)
+        y, mean, reciprocal = results[0], results[1], results[2]
+        variance = t.clamp(1 / (reciprocal * reciprocal) - self.epsilon, min=0)
         return y if axis == 1 else t.movedim(y, 1, axis), mean, variance
 
     def onnx(self, o: Any, x: str, gamma: str | None = None, beta: str | None = None) -> tuple[str, str, str]:
@@ -179,7 +183,7 @@ class RmsNorm(Op, name="rms_norm"):
 
     def onnx(self, o: Any, x: str, gamma: str | None = None) -> str:
         count, type = len(self.axes), o.inputs[0]
-        if o.opset >= 23:
+        if o.opset >= 23 and type.dtype.name != "f64":
             scale = _scale(o, gamma, type.shape[-count:])
             return o.RMSNormalization(x, scale, axis=-count, epsilon=float(self.epsilon))
         square = o.reduce("ReduceMean", o.Mul(x, x), range(-count, 0), keepdims=True)
@@ -222,12 +226,20 @@ class GroupNorm(Op, name="group_norm"):
         grouped = o.reshape(
             moved, shape, (shape.shape[0], self.groups, shape.with_shape(shape.shape[1:]).size // self.groups)
         )
-        ones, zeros = (o.array(np.full(self.groups, v), "groups", type.dtype) for v in (1.0, 0.0))
-        y = o.InstanceNormalization(grouped, ones, zeros, epsilon=float(self.epsilon))
-        y = o.Reshape(y, o.shape(shape.shape))
+        y = o.Reshape(self._normalised(o, grouped), o.shape(shape.shape))
         if axis != 1:
             y = o.Transpose(y, perm=[forward.index(i) for i in range(rank)])
         target = o.ints(_along(-1, axis, rank)[axis:])
         if gamma is not None:
             y = o.Mul(y, o.Reshape(gamma, target))
         return y if beta is None else o.Add(y, o.Reshape(beta, target))
+
+    def _normalised(self, o: Any, grouped: str) -> str:
+        """[N, groups, cells] with mean 0 and variance 1 along the cells."""
+        dtype = o.inputs[0].dtype
+        if dtype.name == "f64":  # InstanceNormalization has no double kernel
+            centred = o.Sub(grouped, o.reduce("ReduceMean", grouped, [2], keepdims=True))
+            variance = o.reduce("ReduceMean", o.Mul(centred, centred), [2], keepdims=True)
+            return o.Div(centred, o.Sqrt(o.Add(variance, o.like(self.epsilon, dtype))))
+        ones, zeros = (o.array(np.full(self.groups, v), "groups", dtype) for v in (1.0, 0.0))
+        return o.InstanceNormalization(grouped, ones, zeros, epsilon=float(self.epsilon))

@@ -97,7 +97,7 @@ def test_batch_norm_training_gradients(axis):
         mean, variance = x.mean(others, keepdim=True), x.var(others, keepdim=True, correction=0)
         shape = [-1 if i == axis % 3 else 1 for i in range(3)]
         y = (x - mean) / (variance + 0.1).sqrt() * gamma.reshape(shape) + beta.reshape(shape)
-        return y, mean.flatten(), variance.flatten()
+        return y, mean.flatten().detach(), variance.flatten().detach()
 
     check_gradients(BatchNormTraining(0.1, axis), reference, random(4, 3, 3), positive(3), random(3))
 
