@@ -1,0 +1,42 @@
+"""A compiler for Keras-style models.
+
+``from kcompile import keras`` is the Keras API; `export`, `trace`, `optimize` and `load` are the
+compiler's. Importing this module loads none of torch, onnx, onnxruntime and h5py.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name lives; loaded at first use.
+_PUBLIC = {
+    "keras": ("kcompile.keras", None),
+    "errors": ("kcompile.errors", None),
+    "export": ("kcompile.keras.exporting", "export"),
+    "trace": ("kcompile.keras.tracing", "trace"),
+    "optimize": ("kcompile.keras.exporting", "optimize"),
+    "load": ("kcompile.runtime.model", "load"),
+}
+
+if TYPE_CHECKING:
+    from kcompile import errors, keras
+    from kcompile.keras.exporting import export, optimize
+    from kcompile.keras.tracing import trace
+    from kcompile.runtime.model import load
+
+__all__ = ["__version__", "errors", "export", "keras", "load", "optimize", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kcompile' has no attribute {name!r}")
+    module, attribute = _PUBLIC[name]
+    loaded = import_module(module)
+    return loaded if attribute is None else getattr(loaded, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

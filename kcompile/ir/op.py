@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
 
 from kcompile.errors import GraphError, InferError, did_you_mean
+from kcompile.ir.dims import Dim
 from kcompile.ir.types import Type
 
 if TYPE_CHECKING:
     from kcompile.ir.graph import Graph
 
+_SERIAL = itertools.count()
 _ORIGIN: contextvars.ContextVar[str] = contextvars.ContextVar("kcompile_origin", default="")
 
 
@@ -169,11 +172,13 @@ class Op:
 class Node:
     """An operator applied to values. Compared by identity; see `Graph` for hash-consing."""
 
-    __slots__ = ("__weakref__", "inputs", "op", "origin", "results", "types")
+    __slots__ = ("__weakref__", "inputs", "op", "origin", "results", "serial", "types")
 
     def __init__(self, op: Op, inputs: tuple[Value | None, ...], types: tuple[Type, ...], origin: str):
         self.op, self.inputs, self.types, self.origin = op, tuple(inputs), types, origin
         self.results = tuple(Value(self, i) for i in range(len(types)))
+        # Grows with every node made: tells what a region computes itself from what it captures.
+        self.serial = next(_SERIAL)
 
     def __repr__(self) -> str:
         return f"<{self.op!r} : {', '.join(map(repr, self.types))}  # {self.origin}>"
@@ -302,3 +307,16 @@ def single(value: Any) -> Value:
     if not isinstance(value, Value):
         raise GraphError(f"expected one value, got {value!r}")
     return value
+
+
+def symbols_in(attribute: Any) -> set[str]:
+    """Names of the symbolic sizes in an operator's attribute (or in a whole operator)."""
+    if isinstance(attribute, Op):
+        return set().union(*map(symbols_in, attribute.attributes().values()))
+    if isinstance(attribute, Dim):
+        return attribute.symbols()
+    if isinstance(attribute, Type):
+        return attribute.symbols()
+    if isinstance(attribute, tuple):
+        return set().union(*map(symbols_in, attribute))
+    return set()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kcompile.ir import Graph, Node, Value, Weight, constant, is_leaf
-from kcompile.ir.op import Op, sub_graphs
+from kcompile.ir.op import Op, sub_graphs, symbols_in
 from kcompile.ir.types import Type, bf16, f32, type_of
 from kcompile.operators.arithmetic import FloorDivide, Remainder
 from kcompile.operators.random import Dropout, RandomInteger, RandomNormal, RandomUniform, TruncatedNormal
@@ -88,7 +88,7 @@ class _Folding:
 
 def _allowed(node: Node) -> bool:
     op, types = node.op, [*node.types, *(v.type for v in node.inputs if v is not None)]
-    if isinstance(op, _RANDOM) or sub_graphs(op) or not _expressible(op):
+    if isinstance(op, _RANDOM) or sub_graphs(op) or symbols_in(op) or not _expressible(op):
         return False
     if isinstance(op, (FloorDivide, Remainder)) and node.types[0].dtype.is_integer:
         return False  # the rule fold-integer-division's

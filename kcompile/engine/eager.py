@@ -1,0 +1,86 @@
+"""Operators on tensors at once, outside of any trace; differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from kcompile.engine.context import DTYPES
+from kcompile.engine.lower import run_op
+from kcompile.ir import DType, Op
+from kcompile.trace.variable import Variable
+
+
+def apply(op: Op, operands: Sequence[Any], common: DType | None) -> Any:
+    """An operator on tensors and array-likes, all on one device, cast to ``common`` where given."""
+    device = next((x.device for x in operands if isinstance(x, torch.Tensor)), None)
+    tensors = [None if x is None else to_tensor(x, common, device) for x in operands]
+    return run_op(op, tensors)
+
+
+def to_tensor(x: Any, to: DType | None = None, device: torch.device | None = None) -> torch.Tensor:
+    """A torch tensor of an array-like; Python floats are float32, Python ints int32 unless ``to`` says."""
+    target = None if to is None else DTYPES[to.name]
+    if isinstance(x, torch.Tensor):
+        return x if target is None or x.dtype == target else x.to(target)
+    if isinstance(x, np.ndarray):
+        if not x.flags.writeable:
+            x = x.copy()
+        if x.dtype.name == "bfloat16":
+            return torch.from_numpy(x.astype(np.float32)).to(target or torch.bfloat16)
+        tensor = torch.from_numpy(x)
+        return tensor.to(device=device, dtype=target) if device or target else tensor
+    if isinstance(x, (list, tuple)) and any(isinstance(e, torch.Tensor) for e in x):
+        return torch.stack([to_tensor(e, to, device) for e in x])
+    if target is None:
+        kind = np.asarray(x).dtype
+        target = {"f": torch.float32, "i": torch.int32}.get(kind.kind) if not hasattr(x, "dtype") else None
+    return torch.as_tensor(np.asarray(x) if hasattr(x, "dtype") else x, dtype=target, device=device)
+
+
+def read_variable(variable: Variable, target: DType) -> torch.Tensor:
+    """The variable's tensor; its storage moves to torch at the first read, sharing the array's memory."""
+    if isinstance(variable.storage, np.ndarray):
+        hold(variable)
+    tensor = variable.storage
+    return tensor if tensor.dtype == DTYPES[target.name] else tensor.to(DTYPES[target.name])
+
+
+def hold(variable: Variable, device: torch.device | None = None) -> torch.Tensor:
+    """The variable's storage as a torch parameter (trainable float) or tensor, moved to ``device``."""
+    tensor = variable.storage
+    if not isinstance(tensor, torch.Tensor):
+        tensor = to_tensor(tensor)
+    if device is not None:
+        tensor = tensor.to(device)
+    wants_grad = variable.trainable and tensor.is_floating_point()
+    if wants_grad and not isinstance(tensor, torch.nn.Parameter):
+        tensor = torch.nn.Parameter(tensor.detach(), requires_grad=True)
+    elif not wants_grad and tensor.requires_grad:
+        tensor = tensor.detach()
+    variable.storage = tensor
+    return tensor
+
+
+def seed(number: int) -> None:
+    """Seed torch's generators on every device."""
+    torch.manual_seed(number)
+
+
+def permutation(length: int) -> torch.Tensor:
+    """A random order, from torch's generator."""
+    return torch.randperm(length)
+
+
+def no_grad() -> Any:
+    """A context in which nothing is recorded for gradients."""
+    return torch.no_grad()
+
+
+def gradients(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The loss's gradient for each tensor; zeros where it does not depend on one."""
+    found = torch.autograd.grad(loss, list(tensors), allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]

@@ -1,0 +1,83 @@
+"""Traced functions with their variables held in torch: forward passes and whole training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from kcompile.engine.eager import hold
+from kcompile.engine.foreach import Update
+from kcompile.engine.lower import lower
+from kcompile.ir import Graph
+from kcompile.trace.variable import Variable
+
+
+class Function:
+    """A graph in torch whose updates are written into its variables.
+
+    The variables' storage becomes torch tensors that the module shares: what training changes is
+    what `Variable.numpy` reads.
+    """
+
+    def __init__(self, graph: Graph, variables: Mapping[str, Variable], device: torch.device | None = None):
+        self.graph = graph
+        self.tensors = {label: hold(v, device) for label, v in variables.items()}
+        self.module = lower(graph, self.tensors)
+        if device is not None:
+            self.module = self.module.to(device)
+        self.targets = [self.tensors[label].detach() for label, _ in graph.updates]
+        self.count = len(graph.outputs)
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        results = self.module(*inputs)
+        if self.targets:
+            with torch.no_grad():
+                torch._foreach_copy_(self.targets, list(results[self.count :]))
+        return results[: self.count]
+
+    @property
+    def code(self) -> str:
+        """The generated Python."""
+        return self.module.code
+
+
+class TrainStep:
+    """Forward, backward and update: the forward graph's first output is the loss.
+
+    ``trained`` are the labels (in ``forward``) of the variables that the update graph's gradients
+    belong to, in order; ``groups`` tells the update graph's lists apart (see `Update`).
+    """
+
+    def __init__(
+        self,
+        forward: Function,
+        trained: Sequence[str],
+        update: Graph,
+        update_variables: Mapping[str, Variable],
+        groups: Mapping[str, tuple[str, int]],
+    ):
+        self.forward = forward
+        self.parameters = [forward.tensors[label] for label in trained]
+        tensors = {label: _state(v) for label, v in update_variables.items()}
+        self.update = Update(update, tensors, groups, len(trained))
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = self.forward(*inputs)
+        gradients = torch.autograd.grad(outputs[0], self.parameters, allow_unused=True)
+        self.update(
+            [g if g is not None else torch.zeros_like(p) for g, p in zip(gradients, self.parameters, strict=True)]
+        )
+        return outputs
+
+
+def _state(variable: Variable) -> torch.Tensor:
+    # Optimizer scalars (step, rate) stay on the CPU, where reading them does not wait for a device.
+    return hold(variable).detach()
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """A tensor as a numpy array."""
+    return tensor.detach().cpu().numpy()

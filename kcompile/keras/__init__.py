@@ -1,0 +1,40 @@
+"""The Keras API: ``from kcompile import keras`` in place of ``import keras``."""
+
+from kcompile.keras import (
+    activations,
+    callbacks,
+    config,
+    constraints,
+    dtype_policies,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optimizers,
+    random,
+    regularizers,
+    saving,
+    tree,
+    utils,
+)
+from kcompile.keras.dtype_policies import DTypePolicy
+from kcompile.keras.initializers import Initializer
+from kcompile.keras.layers import Input, InputSpec, Layer
+from kcompile.keras.losses import Loss
+from kcompile.keras.metrics import Metric
+from kcompile.keras.models import Functional, Model, Sequential
+from kcompile.keras.optimizers import Optimizer
+from kcompile.keras.regularizers import Regularizer
+from kcompile.keras.symbolic import KerasTensor
+from kcompile.trace.variable import Variable
+
+__version__ = "3.15.0"  # the version of Keras whose API this follows
+
+__all__ = [
+    "DTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric",
+    "Model", "Optimizer", "Regularizer", "Sequential", "Variable", "activations", "callbacks", "config",
+    "constraints", "dtype_policies", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
+    "random", "regularizers", "saving", "tree", "utils",
+]  # fmt: skip

@@ -1,0 +1,150 @@
+"""How one call of an operator runs: recorded in a trace, as a node of a functional model, or in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from kcompile.errors import MissingError
+from kcompile.ir import DType, Op, Value, dtype
+from kcompile.keras import config, tree
+from kcompile.trace import tensor as trace_tensor
+from kcompile.trace import variable as trace_variable
+from kcompile.trace.scope import current_tracer
+from kcompile.trace.tensor import SymbolicTensor, lift, record
+from kcompile.trace.variable import Variable, to_numpy
+
+
+def engine() -> ModuleType:
+    """The room that runs torch; MissingError where torch is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            "this needs PyTorch (training, and calling a model on real arrays, run in it): pip install 'kcompile[train]'"
+        ) from error
+    import kcompile.engine.eager as eager
+
+    return eager
+
+
+def apply(op: Op, operands: Sequence[Any], common: DType | None = None) -> Any:
+    """Run ``op`` on operands of any kind, cast to ``common`` first where given; None stays absent."""
+    if current_tracer() is not None:
+        return record(op, *(None if x is None else lift(x, common) for x in operands))
+    if any(isinstance(x, SymbolicTensor) for x in operands):
+        return FUNCTIONAL.operator(op, operands, common)
+    return engine().apply(op, [_stored(x) for x in operands], common)
+
+
+def record_values(op: Op, *values: Value | None) -> Any:
+    """An operator on IR values inside a trace."""
+    return record(op, *values)
+
+
+class Functional:
+    """Filled in by `kcompile.keras.symbolic` and `kcompile.keras.ops`: calls on a functional model's tensors."""
+
+    operator: Any = None
+
+
+FUNCTIONAL = Functional()
+
+
+def is_symbolic(*xs: Any) -> bool:
+    """True inside a trace, or where any leaf of ``xs`` is a symbolic tensor."""
+    return current_tracer() is not None or any(isinstance(x, SymbolicTensor) for x in tree.leaves(xs))
+
+
+def is_tensor(x: Any) -> bool:
+    """True for symbolic tensors and torch tensors."""
+    return isinstance(x, SymbolicTensor) or (hasattr(x, "detach") and hasattr(x, "dtype"))
+
+
+def is_array_like(x: Any) -> bool:
+    """True for what becomes a tensor when a layer is called with it."""
+    return isinstance(x, (SymbolicTensor, Variable, np.ndarray, np.generic)) or is_tensor(x)
+
+
+def convert_to_tensor(x: Any, to: Any = None) -> Any:
+    """``x`` as a tensor of the present mode, in the dtype ``to`` where given."""
+    target = None if to is None else dtype(to)
+    if isinstance(x, Variable):
+        x = x.value
+    if isinstance(x, SymbolicTensor) and (target is None or x.type.dtype is target):
+        return x
+    if current_tracer() is not None:
+        mask = getattr(x, "_keras_mask", None)
+        made = SymbolicTensor(lift(x, target))
+        if mask is not None:
+            made._keras_mask = mask
+        return made
+    if isinstance(x, SymbolicTensor):
+        return cast_symbolic(x, target)
+    return engine().to_tensor(x, target or _default(x))
+
+
+def cast_symbolic(x: SymbolicTensor, target: DType | None) -> Any:
+    from kcompile.operators.logic import Cast
+
+    return x if target is None or x.type.dtype is target else apply(Cast(target), (x,))
+
+
+def _default(x: Any) -> DType | None:
+    """Python floats are floatx, Python ints int32, as in Keras; arrays keep their dtype."""
+    if hasattr(x, "dtype"):
+        return None
+    kinds = {type(leaf) for leaf in tree.leaves(x)}
+    if kinds == {bool}:
+        return dtype("bool")
+    if float in kinds:
+        return dtype(config.floatx())
+    return dtype("int32") if kinds == {int} else None
+
+
+def dtype_of(x: Any) -> DType:
+    """The IR dtype of anything that becomes a tensor."""
+    if hasattr(x, "dtype"):
+        return dtype(x.dtype)
+    return _default(x) or dtype(np.asarray(x).dtype)
+
+
+def shape_of(x: Any) -> tuple[Any, ...]:
+    """Shape with ints and symbolic dims."""
+    if isinstance(x, SymbolicTensor):
+        return x.type.shape
+    return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+
+
+def convert_to_numpy(x: Any) -> np.ndarray:
+    """A concrete tensor as a numpy array."""
+    if isinstance(x, SymbolicTensor):
+        x.__array__()
+    return to_numpy(x)
+
+
+def _stored(x: Any) -> Any:
+    return x.value if isinstance(x, Variable) else x
+
+
+def _read(variable: Variable, target: DType) -> Any:
+    """Outside of a trace a variable reads as a torch tensor where torch is installed, else as numpy."""
+    try:
+        eager = engine()
+    except MissingError:
+        return trace_variable.Eager.read_numpy(variable, target)
+    return eager.read_variable(variable, target)
+
+
+def _getitem(x: Any, key: Any) -> Any:
+    from kcompile.keras.ops import getitem
+
+    return getitem(x, key)
+
+
+trace_tensor.DISPATCH.apply = apply
+trace_tensor.DISPATCH.getitem = _getitem
+trace_variable.EAGER.read = _read

@@ -1,0 +1,51 @@
+"""Global settings: floatx, epsilon, image data format."""
+
+from __future__ import annotations
+
+_SETTINGS: dict[str, object] = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
+
+
+def floatx() -> str:
+    """The default float dtype's name."""
+    return str(_SETTINGS["floatx"])
+
+
+def set_floatx(value: str) -> None:
+    if value not in ("bfloat16", "float16", "float32", "float64"):
+        raise ValueError(f"Unknown floatx: {value!r}. Expected one of bfloat16, float16, float32, float64")
+    _SETTINGS["floatx"] = value
+
+
+def epsilon() -> float:
+    """The small number that losses and norms add."""
+    return float(_SETTINGS["epsilon"])  # type: ignore[arg-type]
+
+
+def set_epsilon(value: float) -> None:
+    _SETTINGS["epsilon"] = value
+
+
+def image_data_format() -> str:
+    """``channels_last`` or ``channels_first``."""
+    return str(_SETTINGS["image_data_format"])
+
+
+def set_image_data_format(value: str) -> None:
+    _SETTINGS["image_data_format"] = standardize_data_format(value)
+
+
+def standardize_data_format(value: str | None) -> str:
+    """The format, or the default for None; raises ValueError for an unknown one."""
+    if value is None:
+        return image_data_format()
+    lowered = str(value).lower()
+    if lowered not in ("channels_last", "channels_first"):
+        raise ValueError(
+            f"The `data_format` argument must be one of {{'channels_first', 'channels_last'}}. Received: {value}"
+        )
+    return lowered
+
+
+def backend() -> str:
+    """Keras asks which backend computes; it is torch."""
+    return "torch"

@@ -1,0 +1,94 @@
+"""`keras.layers`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcompile.keras.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.convolutional import (
+    Conv1D,
+    Conv1DTranspose,
+    Conv2D,
+    Conv2DTranspose,
+    Conv3D,
+    Conv3DTranspose,
+    Convolution1D,
+    Convolution2D,
+    Convolution3D,
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+)
+from kcompile.keras.layers.core import Activation, Dense, Embedding, Identity, Lambda
+from kcompile.keras.layers.input_layer import Input, InputLayer
+from kcompile.keras.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from kcompile.keras.layers.normalization import BatchNormalization, LayerNormalization
+from kcompile.keras.layers.pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    AveragePooling3D,
+    AvgPool1D,
+    AvgPool2D,
+    AvgPool3D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+    GlobalAvgPool1D,
+    GlobalAvgPool2D,
+    GlobalAvgPool3D,
+    GlobalMaxPool1D,
+    GlobalMaxPool2D,
+    GlobalMaxPool3D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    GlobalMaxPooling3D,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPool3D,
+    MaxPooling1D,
+    MaxPooling2D,
+    MaxPooling3D,
+)
+from kcompile.keras.layers.recurrent import LSTM
+from kcompile.keras.layers.regularization import Dropout
+from kcompile.keras.layers.reshaping import Flatten, Reshape
+from kcompile.keras.layers.signature import InputSpec
+
+# What a file may name: `keras.layers` and the class's name.
+CLASSES: tuple[type[Layer], ...] = (
+    Activation, Add, Average, AveragePooling1D, AveragePooling2D, AveragePooling3D, BatchNormalization, Concatenate,
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Dense, DepthwiseConv1D,
+    DepthwiseConv2D, Dropout, ELU, Embedding, Flatten, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, Identity, InputLayer, LSTM,
+    Lambda, LayerNormalization, LeakyReLU, MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, Minimum, Multiply, PReLU,
+    ReLU, Reshape, Softmax, Subtract,
+)  # fmt: skip
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The layer of a config."""
+    from kcompile.keras.saving.serialization import deserialize_keras_object
+
+    return deserialize_keras_object(config, custom_objects)
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The config of a layer."""
+    from kcompile.keras.saving.serialization import serialize_keras_object
+
+    return serialize_keras_object(layer)

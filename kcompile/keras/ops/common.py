@@ -1,0 +1,81 @@
+"""What the ops functions share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from kcompile.ir import DType, Op, dtype
+from kcompile.keras import backend, config, symbolic
+from kcompile.trace.scope import current_tracer
+from kcompile.trace.tensor import promoted, weak_dtype
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def op(function: F) -> F:
+    """Makes a call with a functional model's tensors a node of that model."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if current_tracer() is None and symbolic.has_keras_tensor(args, kwargs):
+            return symbolic.call_function(call, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def run(operator: Op, *xs: Any) -> Any:
+    """An operator on operands whose dtypes fit already."""
+    return backend.apply(operator, xs)
+
+
+def common(operator: Op, *xs: Any, to_float: bool = False) -> Any:
+    """An operator on operands cast to their common dtype, as Keras promotes."""
+    target = float_dtype(promoted(*xs)) if to_float else promoted(*xs)
+    return backend.apply(operator, xs, target)
+
+
+def on_float(operator: Op, x: Any) -> Any:
+    """An operator on one operand, integers and bools cast to floatx first."""
+    return backend.apply(operator, (x,), float_dtype(kind(x)))
+
+
+def kind(x: Any) -> DType:
+    """The dtype that ``x`` has as a tensor."""
+    weak = weak_dtype(x)
+    return weak if isinstance(weak, DType) else backend.dtype_of(x)
+
+
+def float_dtype(of: DType) -> DType:
+    """``of`` if it is a float dtype, else floatx."""
+    return of if of.is_float else dtype(config.floatx())
+
+
+def tensor(x: Any, to: Any = None) -> Any:
+    """`backend.convert_to_tensor`."""
+    return backend.convert_to_tensor(x, to)
+
+
+def shape_of(x: Any) -> tuple[Any, ...]:
+    """Ints and symbolic dims."""
+    return backend.shape_of(x)
+
+
+def rank_of(x: Any) -> int:
+    return len(shape_of(x))
+
+
+def axes_tuple(axis: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    """An axis argument as a tuple; None means all."""
+    if axis is None:
+        return None
+    return (axis,) if isinstance(axis, int) else tuple(axis)
+
+
+def normal_axis(axis: int, rank: int) -> int:
+    """The axis counted from the start; raises ValueError outside of the rank."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is out of bounds for a tensor of rank {rank}")
+    return axis % rank

@@ -1,0 +1,93 @@
+"""Seeds: where unseeded initialisers and generators get theirs, and `SeedGenerator`."""
+
+from __future__ import annotations
+
+import random as python_random
+import sys
+from typing import Any
+
+import numpy as np
+
+from kcompile.keras import backend, naming
+from kcompile.trace.scope import current_tracer, tracing
+from kcompile.trace.variable import Variable
+
+
+def make_seed() -> int:
+    """A seed from Python's own generator, which `set_random_seed` makes reproducible."""
+    return python_random.randint(1, int(1e9))
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's, numpy's and torch's generators; torch's only where torch is loaded already or later."""
+    if not isinstance(seed, int):
+        raise ValueError(f"Expected `seed` argument to be an integer. Received: seed={seed} (of type {type(seed)})")
+    python_random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        backend.engine().seed(seed)
+    _PENDING[0] = seed
+
+
+def take_pending_seed() -> int | None:
+    """The seed that was set before torch was loaded, once."""
+    seed, _PENDING[0] = _PENDING[0], None
+    return seed
+
+
+_PENDING: list[int | None] = [None]
+
+
+class SeedGenerator:
+    """Seeds for random functions, one after the other: state int64 [2] of seed and counter.
+
+    Without a seed, draws come from torch's own generator, which is faster and which
+    `set_random_seed` makes reproducible.
+    """
+
+    def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any):
+        if kwargs:
+            raise ValueError(f"Unrecognized keyword arguments: {kwargs}")
+        if seed is not None and (not isinstance(seed, int) or seed < 0):
+            raise ValueError(f"Argument `seed` must be a non-negative integer. Received: seed={seed}")
+        self.name = name or naming.auto_name("seed_generator")
+        self.seed = seed
+        with tracing(None):
+            self.state = Variable(
+                np.array([seed or 0, 0], dtype=np.int64), dtype="int64", trainable=False, name="seed_generator_state"
+            )
+
+    def next(self) -> Any:
+        """The next seed as a tensor int64 [2], or None where this generator has no seed."""
+        if self.seed is None:
+            return None
+        state = self.state.value
+        step = np.array([0, 1], dtype=np.int64)
+        if current_tracer() is not None:
+            self.state.assign(state + step)
+            return state
+        current = backend.convert_to_tensor(self.state.numpy())
+        self.state.assign(self.state.numpy() + step)
+        return current
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SeedGenerator:
+        return cls(**config)
+
+
+def draw_number() -> int:
+    """A number that tells this random operator from all others of the trace."""
+    tracer = current_tracer()
+    return tracer.draw() if tracer is not None else 0
+
+
+def draw_seed(seed: Any) -> Any:
+    """The seed operand of a random operator: from a generator, an int, or None."""
+    if seed is None:
+        return None
+    if isinstance(seed, SeedGenerator):
+        return seed.next()
+    return np.array([seed, 0], dtype=np.int64)

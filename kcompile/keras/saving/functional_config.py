@@ -1,0 +1,222 @@
+"""Functional models as Keras 3's configs and back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from kcompile.errors import FileFormatError, UnsupportedError, printable
+from kcompile.keras import ops, tree
+from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.input_layer import InputLayer
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
+from kcompile.keras.symbolic import FunctionalNode, KerasTensor, OpCall
+
+# Functions whose Keras operation takes these arguments with each call; all others go to its config.
+_CALL_ARGUMENTS = {"getitem": ("x", "key")}
+_CLASS_NAMES = {"getitem": "GetItem", "concatenate": "Concatenate", "expand_dims": "ExpandDims"}
+_NN = frozenset(
+    "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu gelu softmax "
+    "log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot".split()
+)
+
+
+def functional_config(model: Any) -> dict[str, Any]:
+    """The config of a functional model; raises UnsupportedError for a node that a file can't hold."""
+    kept: dict[int, list[FunctionalNode]] = {}
+    for node in model._graph_nodes:
+        kept.setdefault(id(node.operation), []).append(node)
+    keys = {id(n): (n.operation.name, i) for nodes in kept.values() for i, n in enumerate(nodes)}
+
+    def history(tensor: KerasTensor) -> list[Any]:
+        node, index = tensor._keras_history  # type: ignore[misc]
+        return [*keys[id(node)], index]
+
+    layers = []
+    for operation in model._operations:
+        entry = serialize_keras_object(operation) if isinstance(operation, Layer) else _op_config(operation, kept)
+        nodes = [] if isinstance(operation, InputLayer) else kept.get(id(operation), [])
+        entry["name"] = operation.name
+        entry["inbound_nodes"] = [_node_config(n, history) for n in nodes]
+        layers.append(entry)
+    return {
+        "name": model.name,
+        "trainable": model.trainable,
+        "layers": layers,
+        "input_layers": tree.map_structure(history, model._inputs_struct),
+        "output_layers": tree.map_structure(history, model._outputs_struct),
+    }
+
+
+def _op_config(operation: OpCall, kept: dict[int, list[FunctionalNode]]) -> dict[str, Any]:
+    node = kept[id(operation)][0]
+    name = operation.function.__name__
+    parameters = list(inspect.signature(operation.function).parameters)
+    bound = inspect.signature(operation.function).bind(*node.args, **node.kwargs).arguments
+    config = {
+        p: v for p, v in bound.items() if p not in _CALL_ARGUMENTS.get(name, ()) and not _holds_tensor(v)
+    }  # fmt: skip
+    class_name = _CLASS_NAMES.get(name) or "".join(part.capitalize() for part in name.split("_"))
+    if not parameters:
+        raise UnsupportedError(f"operation {operation.name!r} has no form in a .keras file")
+    module = "keras.src.ops.nn" if name in _NN else "keras.src.ops.numpy"
+    made = {k: serialize_keras_object(v) for k, v in config.items()}
+    return {
+        "module": module,
+        "class_name": class_name,
+        "config": {"name": operation.name, **made},
+        "registered_name": class_name,
+    }
+
+
+def _node_config(node: FunctionalNode, history: Any) -> dict[str, Any]:
+    def write(x: Any) -> Any:
+        if isinstance(x, KerasTensor):
+            config = {"shape": list(x.shape), "dtype": x.dtype, "keras_history": history(x)}
+            return {"class_name": "__keras_tensor__", "config": config}
+        if isinstance(x, (list, tuple)):
+            return [write(v) for v in x]
+        if isinstance(x, dict):
+            return {k: write(v) for k, v in x.items()}
+        return serialize_keras_object(x)
+
+    args, kwargs = node.args, node.kwargs
+    if isinstance(node.operation, OpCall):
+        name = node.operation.function.__name__
+        bound = inspect.signature(node.operation.function).bind(*args, **kwargs).arguments
+        kept = [v for p, v in bound.items() if p in _CALL_ARGUMENTS.get(name, ()) or _holds_tensor(v)]
+        args, kwargs = tuple(kept), {}
+    return {"args": [write(a) for a in args], "kwargs": {k: write(v) for k, v in kwargs.items()}}
+
+
+def _holds_tensor(x: Any) -> bool:
+    return any(isinstance(leaf, KerasTensor) for leaf in tree.leaves(x))
+
+
+def functional_from_config(cls: Any, config: dict[str, Any]) -> Any:
+    """The model of a config; raises FileFormatError where its nodes don't fit together."""
+    operations: dict[str, Any] = {}
+    nodes: dict[str, list[Any]] = {}
+    pending: list[tuple[str, dict[str, Any]]] = []
+    for entry in config["layers"]:
+        name = entry.get("name", entry.get("config", {}).get("name"))
+        if name in operations:
+            raise FileFormatError(f"two layers of the model are called {printable(name)}")
+        operations[name] = _operation(entry)
+        nodes[name] = []
+        if isinstance(operations[name], InputLayer):
+            nodes[name].append(operations[name].output)
+        pending += [(name, node) for node in entry.get("inbound_nodes", [])]
+    _connect(operations, nodes, pending)
+
+    def tensor(place: Any) -> Any:
+        name, node, index = place
+        return _result(nodes, name, node, index)
+
+    inputs = _map_places(tensor, config["input_layers"])
+    outputs = _map_places(tensor, config["output_layers"])
+    model = cls(inputs, outputs, name=config.get("name"))
+    model._trainable = config.get("trainable", True)
+    return model
+
+
+def _connect(operations: dict[str, Any], nodes: dict[str, list[Any]], pending: list[tuple[str, Any]]) -> None:
+    """Call operations as soon as their inputs exist; each operation's calls stay in order."""
+    while pending:
+        later: list[tuple[str, dict[str, Any]]] = []
+        blocked: set[str] = set()
+        for name, node in pending:
+            ready = name not in blocked and all(
+                p[0] in nodes and 0 <= p[1] < len(nodes[p[0]]) for p in _places(node)
+            )
+            if not ready:
+                later.append((name, node))
+                blocked.add(name)
+                continue
+            args = _read(node.get("args", []), nodes)
+            kwargs = _read(node.get("kwargs", {}), nodes)
+            nodes[name].append(operations[name](*args, **kwargs))
+        if len(later) == len(pending):
+            names = sorted({printable(n) for n, _ in later})
+            raise FileFormatError(f"the model's nodes form a circle or name layers that don't exist: {', '.join(names[:5])}")
+        pending = later
+
+
+def _operation(entry: dict[str, Any]) -> Any:
+    module = str(entry.get("module"))
+    if not module.startswith("keras.src.ops"):
+        return deserialize_keras_object(entry)
+    class_name = entry["class_name"]
+    function = _functions().get(class_name.lower())
+    if function is None:
+        raise UnsupportedError(f"the file uses keras.ops operation {printable(class_name)}, which kcompile doesn't have")
+    config = {k: deserialize_keras_object(v) for k, v in entry.get("config", {}).items() if k not in ("name", "dtype")}
+    names = inspect.signature(function).parameters
+    return _OpFactory(function, {k: v for k, v in config.items() if k in names})
+
+
+class _OpFactory:
+    """An ops function with the arguments of its config, called once a node."""
+
+    def __init__(self, function: Any, config: dict[str, Any]):
+        self.function, self.config = function, config
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **{**self.config, **kwargs})
+
+
+def _functions() -> dict[str, Any]:
+    return {n.replace("_", "").lower(): f for n, f in vars(ops).items() if callable(f)}
+
+
+def _places(node: Any) -> list[Any]:
+    found = []
+    if isinstance(node, dict):
+        if node.get("class_name") == "__keras_tensor__":
+            return [_place(node["config"]["keras_history"])]
+        for value in node.values():
+            found += _places(value)
+    elif isinstance(node, list):
+        for value in node:
+            found += _places(value)
+    return found
+
+
+def _place(history: Any) -> Any:
+    fits = isinstance(history, list) and len(history) == 3 and isinstance(history[0], str)
+    if not fits or not all(isinstance(i, int) and i >= 0 for i in history[1:]):
+        raise FileFormatError(f"a node's input is given as {printable(history)}, not as [layer, node, tensor]")
+    return history
+
+
+def _read(structure: Any, nodes: dict[str, list[Any]]) -> Any:
+    if isinstance(structure, dict):
+        if structure.get("class_name") == "__keras_tensor__":
+            return _result(nodes, *structure["config"]["keras_history"])
+        if "class_name" in structure:
+            return deserialize_keras_object(structure)
+        return {k: _read(v, nodes) for k, v in structure.items()}
+    if isinstance(structure, list):
+        read = [_read(v, nodes) for v in structure]
+        # Indexing takes a tuple of slices, which JSON can only give as a list.
+        return tuple(read) if any(isinstance(v, slice) for v in read) else read
+    return structure
+
+
+def _result(nodes: dict[str, list[Any]], name: str, node: int, index: int) -> Any:
+    try:
+        if node < 0 or index < 0:
+            raise IndexError
+        return tree.flatten(nodes[name][node])[index]
+    except (KeyError, IndexError) as error:
+        raise FileFormatError(f"the model refers to tensor {index} of call {node} of {printable(name)}, which doesn't exist") from error
+
+
+def _map_places(function: Any, structure: Any) -> Any:
+    if isinstance(structure, dict):
+        return {k: _map_places(function, v) for k, v in structure.items()}
+    if isinstance(structure, list) and len(structure) == 3 and isinstance(structure[0], str):
+        return function(_place(structure))
+    if isinstance(structure, list):
+        return [_map_places(function, s) for s in structure]
+    raise FileFormatError(f"the model's inputs or outputs are given as {printable(structure)}")

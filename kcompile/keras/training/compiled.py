@@ -1,0 +1,161 @@
+"""What `compile` was given: losses and metrics, matched to a model's outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcompile.keras import losses as losses_module
+from kcompile.keras import metrics as metrics_module
+from kcompile.keras import ops, tree
+from kcompile.keras.losses.base import Loss, LossFunctionWrapper
+from kcompile.keras.metrics.base import Mean, MeanMetricWrapper, Metric
+
+
+class CompiledLoss:
+    """The losses of all outputs; makes one number and tracks each where there are several."""
+
+    def __init__(self, loss: Any, loss_weights: Any = None, output_names: list[str] | None = None):
+        self.user_loss, self.user_weights, self.output_names = loss, loss_weights, output_names
+        self.trackers: dict[int, Mean] = {}
+        self._losses: list[Loss | None] | None = None
+        self._weights: list[float | None] = []
+
+    def build(self, y_pred: Any) -> None:
+        """Match losses to the outputs' structure; raises ValueError where they don't match."""
+        if self._losses is not None:
+            return
+        count = len(tree.flatten(y_pred))
+        self._losses = [_loss_object(x) for x in _per_output(self.user_loss, y_pred, self.output_names, "loss")]
+        self._weights = _per_output(self.user_weights, y_pred, self.output_names, "loss_weights")
+        if len(self._losses) != count:
+            raise ValueError(f"compile got {len(self._losses)} losses for a model with {count} outputs")
+        if count > 1:
+            names = self.output_names or [f"output_{i}" for i in range(count)]
+            for i, (name, loss) in enumerate(zip(names, self._losses, strict=True)):
+                if loss is not None:
+                    self.trackers[i] = Mean(name=f"{name}_loss")
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        self.build(y_pred)
+        assert self._losses is not None
+        truths = tree.flatten(_like(y_true, y_pred, "y"))
+        outputs = tree.flatten(y_pred)
+        weights = tree.flatten(sample_weight) if sample_weight is not None else [None] * len(outputs)
+        weights = weights * len(outputs) if len(weights) == 1 else weights
+        if len(truths) != len(outputs):
+            raise ValueError(f"the targets hold {len(truths)} arrays, the model has {len(outputs)} outputs")
+        total: Any = None
+        for i, (loss, truth, output, weight) in enumerate(zip(self._losses, truths, outputs, weights, strict=True)):
+            if loss is None:
+                continue
+            value = loss(truth, output, weight)
+            if i in self.trackers:
+                self.trackers[i].update_state(value, sample_weight=ops.shape(output)[0])
+            share = self._weights[i] if i < len(self._weights) else None
+            value = value if share is None else ops.multiply(value, share)
+            total = value if total is None else ops.add(total, value)
+        return total
+
+    @property
+    def metrics(self) -> list[Mean]:
+        return list(self.trackers.values())
+
+
+class CompiledMetrics:
+    """The metrics of all outputs, weighted and not."""
+
+    def __init__(self, metrics: Any, weighted_metrics: Any = None, output_names: list[str] | None = None):
+        self.user, self.user_weighted, self.output_names = metrics, weighted_metrics, output_names
+        self._rows: list[tuple[int, bool, Metric, str]] | None = None
+
+    def build(self, y_true: Any, y_pred: Any) -> None:
+        """Make the metrics for outputs of these shapes ('accuracy' depends on them)."""
+        if self._rows is not None:
+            return
+        outputs, truths = tree.flatten(y_pred), tree.flatten(_like(y_true, y_pred, "y"))
+        names = self.output_names or [f"output_{i}" for i in range(len(outputs))]
+        rows = []
+        for given, weigh in ((self.user, False), (self.user_weighted, True)):
+            per_output = _per_output(given, y_pred, self.output_names, "metrics", lists=True)
+            for i, wanted in enumerate(per_output):
+                for item in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
+                    if item is not None:
+                        metric = _metric_object(item, truths[i], outputs[i])
+                        label = metric.name if len(outputs) == 1 else f"{names[i]}_{metric.name}"
+                        rows.append((i, weigh, metric, label))
+        self._rows = rows
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self.build(y_true, y_pred)
+        truths, outputs = tree.flatten(_like(y_true, y_pred, "y")), tree.flatten(y_pred)
+        weights = tree.flatten(sample_weight) if sample_weight is not None else [None] * len(outputs)
+        weights = weights * len(outputs) if len(weights) == 1 else weights
+        for i, weigh, metric, _ in self._rows or []:
+            metric.update_state(truths[i], outputs[i], sample_weight=weights[i] if weigh else None)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        return [metric for _, _, metric, _ in self._rows or []]
+
+    def result(self) -> dict[str, Any]:
+        """Values by name."""
+        return {label: metric.result() for _, _, metric, label in self._rows or []}
+
+
+def _loss_object(given: Any) -> Loss | None:
+    found = losses_module.get(given)
+    if found is None or isinstance(found, Loss):
+        return found
+    return LossFunctionWrapper(found, name=getattr(found, "__name__", None))
+
+
+def _metric_object(given: Any, y_true: Any, y_pred: Any) -> Metric:
+    name = given if isinstance(given, str) else ""
+    if name in ("accuracy", "acc"):
+        return MeanMetricWrapper(_accuracy_for(y_true, y_pred), name=name)
+    if name in ("crossentropy", "ce"):
+        raise ValueError("metrics: name the cross-entropy, such as 'sparse_categorical_crossentropy'")
+    found = metrics_module.get(given)
+    return found if isinstance(found, Metric) else MeanMetricWrapper(found, name=name or None)
+
+
+def _accuracy_for(y_true: Any, y_pred: Any) -> Any:
+    """Which accuracy 'accuracy' means for targets and outputs of these shapes, as in Keras."""
+    wide, truth = ops.shape(y_pred), ops.shape(y_true)
+    if wide[-1] == 1:
+        return metrics_module.binary_accuracy
+    if len(truth) < len(wide) or (truth[-1] == 1 and wide[-1] != 1):
+        return metrics_module.sparse_categorical_accuracy
+    return metrics_module.categorical_accuracy
+
+
+def _per_output(given: Any, y_pred: Any, names: list[str] | None, what: str, lists: bool = False) -> list[Any]:
+    """What was given for each output, in the outputs' order."""
+    count = len(tree.flatten(y_pred))
+    if given is None:
+        return [None] * count
+    if isinstance(given, dict):
+        keys = tree.sorted_keys(y_pred) if isinstance(y_pred, dict) else (names or [])
+        unknown = [k for k in given if k not in keys]
+        if unknown:
+            raise ValueError(f"{what}: {unknown[0]!r} is not an output of the model; its outputs are {list(keys)}")
+        return [given.get(k) for k in keys]
+    if count == 1:
+        return [given] if lists or not isinstance(given, (list, tuple)) else list(given)
+    if isinstance(given, (list, tuple)) and len(given) == count:
+        return list(given)
+    if lists and isinstance(given, (list, tuple)) and not any(isinstance(g, (list, tuple)) for g in given):
+        raise ValueError(f"{what}: {len(given)} entries for {count} outputs; give a list or a dict with one entry each")
+    if isinstance(given, (list, tuple)):
+        raise ValueError(f"{what}: {len(given)} entries for {count} outputs")
+    return [given] * count
+
+
+def _like(y: Any, y_pred: Any, what: str) -> Any:
+    """Targets in the order of the outputs: a dict is taken by the outputs' keys."""
+    if isinstance(y, dict) and isinstance(y_pred, dict):
+        missing = [k for k in y_pred if k not in y]
+        if missing:
+            raise ValueError(f"{what} has no entry for the output {missing[0]!r}")
+        return {k: y[k] for k in y_pred}
+    return y

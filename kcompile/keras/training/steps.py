@@ -1,0 +1,170 @@
+"""Traces a model's steps: train, test and predict as Graphs, and their torch functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kcompile.ir import Graph, Type, dtype, input_value
+from kcompile.ir.dims import symbol
+from kcompile.keras import backend, symbolic, tree
+from kcompile.keras.optimizers.base import Optimizer
+from kcompile.passes.pipeline import TRAIN, optimize
+from kcompile.trace.scope import root_scope
+from kcompile.trace.tensor import SymbolicTensor, lift
+from kcompile.trace.tracer import Tracer
+from kcompile.trace.variable import Variable
+
+
+class Signature:
+    """Types of a batch's tensors: sizes other than the batch's become symbols once they are seen to vary."""
+
+    def __init__(self, batch: Any):
+        self.structure = tree.map_structure(lambda a: None, batch)
+        self.absent = [a is None for a in tree.leaves(batch)]
+        self.types: list[Type | None] = []
+        taken = {"N"}
+        for a in tree.leaves(batch):
+            if a is None:
+                self.types.append(None)
+                continue
+            kind, shape = dtype(a.dtype), tuple(a.shape)
+            self.types.append(Type(kind, (symbol("N"), *shape[1:]) if shape else ()))
+        self._taken = taken
+
+    def accepts(self, batch: Any) -> bool:
+        """True where a function traced with this signature can run the batch."""
+        leaves = tree.flatten(batch)
+        if [a is None for a in leaves] != self.absent or len(leaves) != len(self.types):
+            return False
+        return all(
+            t is None or (t.dtype is dtype(a.dtype) and _fits(t, tuple(a.shape)))
+            for t, a in zip(self.types, leaves, strict=True)
+        )
+
+    def widen(self, batch: Any) -> Signature:
+        """A signature for this batch too; sizes that differ are symbols in it."""
+        made = Signature(batch)
+        if made.absent != self.absent:
+            return made
+        widened: list[Type | None] = []
+        for old, new in zip(self.types, made.types, strict=True):
+            if old is None or new is None or old.dtype is not new.dtype or old.rank != new.rank:
+                widened.append(new)
+                continue
+            letters = symbolic.dim_letters(new.rank)
+            dims = list(new.shape)
+            for i in range(1, new.rank):
+                if old.shape[i] != new.shape[i]:
+                    dims[i] = symbolic.new_symbol(letters[i - 1], made._taken)
+            widened.append(Type(new.dtype, dims))
+        made.types = widened
+        return made
+
+
+def _fits(type: Type, shape: tuple[int, ...]) -> bool:
+    return len(shape) == type.rank and all(
+        not isinstance(want, int) or want == got for want, got in zip(type.shape, shape, strict=True)
+    )
+
+
+class Step:
+    """A Python function of (x, y, sample_weight) that is traced at need and runs in torch.
+
+    ``function`` returns a dict of named tensors; it reads and assigns variables.
+    """
+
+    def __init__(self, name: str, function: Callable[[Any, Any, Any], dict[str, Any]]):
+        self.name, self.function = name, function
+        self.signature: Signature | None = None
+        self.runner: Any = None
+        self.output_structure: Any = None
+
+    def __call__(self, batch: Any) -> Any:
+        if self.signature is None or not self.signature.accepts(batch):
+            self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
+            self._compile(batch)
+        outputs = self.runner(*(a for a in tree.leaves(batch) if a is not None))
+        return tree.pack_like(self.output_structure, outputs)
+
+    def _compile(self, batch: Any) -> None:
+        graph, tracer = self._trace()
+        graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
+        self.runner = self._lowered(graph, tracer)
+
+    def _trace(self) -> tuple[Graph, Tracer]:
+        assert self.signature is not None
+        types = self.signature.types
+        inputs = [None if t is None else input_value(f"in{i}", t) for i, t in enumerate(types)]
+        tracer = Tracer()
+        with tracer.scope(), root_scope():
+            tensors = [None if v is None else SymbolicTensor(v) for v in inputs]
+            results = self.function(*tree.pack_like(self.signature.structure, tensors))
+            values = [lift(r) for r in tree.leaves(results)]
+        self.output_structure = tree.map_structure(lambda r: None, results)
+        graph = tracer.graph(self.name, [v for v in inputs if v is not None], values)
+        return graph, tracer
+
+    def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
+        return engine_function()(graph, tracer.variables)
+
+
+class TrainingStep(Step):
+    """A step whose first output is the loss: torch differentiates it, the optimizer's graph follows."""
+
+    def __init__(
+        self, name: str, function: Any, optimizer: Optimizer, trained: Callable[[], list[Variable]]
+    ):
+        super().__init__(name, function)
+        self.optimizer, self.trained = optimizer, trained
+
+    def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
+        from kcompile.engine.function import Function, TrainStep
+
+        forward = Function(graph, tracer.variables)
+        labels = {id(v): label for label, v in tracer.variables.items()}
+        trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in forward.graph.weight_values()]
+        if not trained:
+            raise ValueError("the loss depends on no trainable variable: there is nothing to train")
+        self.optimizer.build(self.trained())
+        update, update_tracer, groups = trace_update(self.optimizer, trained)
+        return TrainStep(forward, [labels[id(v)] for v in trained], update, update_tracer.variables, groups)
+
+
+def trace_update(
+    optimizer: Optimizer, trained: list[Variable]
+) -> tuple[Graph, Tracer, dict[str, tuple[str, int]]]:
+    """The optimizer's step for these variables as a graph: inputs are gradients, updates new values."""
+    gradients = [input_value(f"gradient{i}", Type(dtype(v._dtype), v.shape)) for i, v in enumerate(trained)]
+    tracer = Tracer()
+    with tracer.scope(), root_scope():
+        optimizer.apply([SymbolicTensor(g) for g in gradients], trained)
+    graph = tracer.graph("update", gradients, [])
+    graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
+    place = {id(v): i for i, v in enumerate(trained)}
+    order = {optimizer._places[id(v)]: i for i, v in enumerate(trained)}
+    groups: dict[str, tuple[str, int]] = {f"gradient{i}": ("gradients", i) for i in range(len(trained))}
+    for label, variable in tracer.variables.items():
+        if id(variable) in place:
+            groups[label] = ("variables", place[id(variable)])
+        elif id(variable) in optimizer.slots:
+            kind, index = optimizer.slots[id(variable)]
+            groups[label] = (kind, order[index])
+    return graph, tracer, groups
+
+
+def engine_function() -> Any:
+    """The engine's `Function`; MissingError where torch is not installed."""
+    backend.engine()
+    from kcompile.engine.function import Function
+
+    return Function
+
+
+def evaluate_torch(graph: Graph) -> list[Any]:
+    """Values of a graph without inputs, in torch: constant folding while training."""
+    backend.engine()
+    from kcompile.engine.function import to_numpy
+    from kcompile.engine.lower import lower
+
+    return [to_numpy(t) for t in lower(graph)()]

@@ -1,0 +1,1 @@
+"""Follows Python code that computes with symbolic tensors and writes down a Graph."""

@@ -1,0 +1,78 @@
+"""Where tracing is: the layer path, and the trace in progress."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kcompile.ir import origin
+
+if TYPE_CHECKING:
+    from kcompile.trace.tracer import Tracer
+
+_PATH: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("kcompile_path", default=())
+_TRACER: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("kcompile_tracer", default=None)
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+
+
+@contextlib.contextmanager
+def name_scope(name: str) -> Iterator[None]:
+    """Layer names, variable paths and node origins made within carry this name in front."""
+    token = _PATH.set((*_PATH.get(), name))
+    try:
+        with origin(current_path()):
+            yield
+    finally:
+        _PATH.reset(token)
+
+
+@contextlib.contextmanager
+def root_scope() -> Iterator[None]:
+    """Paths made within start anew."""
+    token = _PATH.set(())
+    try:
+        yield
+    finally:
+        _PATH.reset(token)
+
+
+def current_path() -> str:
+    """The names of all open scopes, joined by slashes."""
+    return "/".join(_PATH.get())
+
+
+def current_tracer() -> Tracer | None:
+    """The trace in progress, or None where code runs eagerly or builds a functional model."""
+    return _TRACER.get()
+
+
+@contextlib.contextmanager
+def tracing(tracer: Tracer | None) -> Iterator[Tracer | None]:
+    """Makes ``tracer`` the trace in progress; None suspends tracing."""
+    token = _TRACER.set(tracer)
+    try:
+        yield tracer
+    finally:
+        _TRACER.reset(token)
+
+
+def user_location() -> str:
+    """``file:line`` of the innermost call that is not kcompile's own code, or an empty string."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((_PACKAGE, "<frozen")):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+def located(message: str) -> str:
+    """The message with the layer's path and the user's file and line behind it."""
+    path, place = current_path(), user_location()
+    parts = [f"layer {path!r}" if path else "", place]
+    where = ", ".join(p for p in parts if p)
+    return f"{message} ({where})" if where else message

@@ -1,0 +1,188 @@
+"""`Variable`: a named array with a value that changes, as layers, optimizers and metrics hold it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kcompile.errors import UsageError
+from kcompile.ir import DType, dtype
+from kcompile.trace.scope import current_path, current_tracer
+from kcompile.trace.tensor import Operators, lift
+
+_AUTOCAST: contextvars.ContextVar[DType | None] = contextvars.ContextVar("kcompile_autocast", default=None)
+_COUNT = itertools.count()
+
+
+@contextlib.contextmanager
+def autocast(target: DType | None) -> Iterator[None]:
+    """Float variables read within appear in this dtype (mixed precision); None switches it off."""
+    token = _AUTOCAST.set(target)
+    try:
+        yield
+    finally:
+        _AUTOCAST.reset(token)
+
+
+class Variable(Operators):
+    """A mutable array.
+
+    ``storage`` is a numpy array, or a torch tensor once the engine holds it. Inside a trace,
+    reading gives a symbolic tensor and `assign` becomes an extra output of the graph.
+    """
+
+    def __init__(
+        self,
+        initializer: Any,
+        shape: Sequence[int] | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        aggregation: str = "none",
+        synchronization: str = "auto",
+        name: str | None = None,
+    ):
+        if isinstance(initializer, str) or (callable(initializer) and shape is None):
+            raise UsageError("a Variable made from an initializer needs a shape and a callable initializer")
+        wanted = _dtype(dtype if dtype is not None else _default_dtype(initializer))
+        if callable(initializer):
+            initializer = initializer(tuple(shape or ()), dtype=wanted.keras)
+        array = np.array(to_numpy(initializer), dtype=wanted.numpy)
+        if shape is not None and tuple(shape) != array.shape:
+            raise UsageError(f"the variable's shape is {tuple(shape)}, its value has {array.shape}")
+        self.name = name or f"variable_{next(_COUNT)}"
+        scope = current_path()
+        self.path = f"{scope}/{self.name}" if scope else self.name
+        self._dtype = wanted
+        self.storage: Any = array
+        self.trainable = trainable
+        self.autocast = autocast
+        self.aggregation, self.synchronization = aggregation, synchronization
+        self.regularizer: Any = None
+        self.constraint: Any = None
+        self.overwrite_with_gradient = False
+
+    @property
+    def dtype(self) -> str:
+        """Keras's name of the dtype as layers see it, under autocast the compute dtype."""
+        return self._cast_to().keras
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.storage.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def _cast_to(self) -> DType:
+        target = _AUTOCAST.get()
+        return target if target is not None and self.autocast and self._dtype.is_float else self._dtype
+
+    @property
+    def value(self) -> Any:
+        """The current value: symbolic inside a trace, else a torch tensor (numpy where torch is absent)."""
+        tracer = current_tracer()
+        if tracer is None:
+            return EAGER.read(self, self._cast_to())
+        with autocast(None):
+            tensor = tracer.read(self)
+        return tensor.astype(self._cast_to().keras)
+
+    def numpy(self) -> np.ndarray:
+        """A numpy copy of the stored value, as stored."""
+        return to_numpy(self.storage)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype=dtype)
+
+    def assign(self, value: Any) -> Any:
+        """Set the value (cast to the variable's dtype); returns it."""
+        tracer = current_tracer()
+        if tracer is not None:
+            with autocast(None):
+                tracer.assign(self, lift(value, self._dtype))
+            return value
+        EAGER.write(self, value)
+        return self.value
+
+    def assign_add(self, value: Any) -> Any:
+        with autocast(None):
+            return self.assign(self.value + value)
+
+    def assign_sub(self, value: Any) -> Any:
+        with autocast(None):
+            return self.assign(self.value - value)
+
+    def __repr__(self) -> str:
+        return f"<Variable path={self.path}, shape={self.shape}, dtype={self._dtype.keras}>"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        copied = Variable(
+            self.numpy(), dtype=self._dtype, trainable=self.trainable, autocast=self.autocast, name=self.name
+        )
+        copied.path, copied.regularizer, copied.constraint = self.path, self.regularizer, self.constraint
+        memo[id(self)] = copied
+        return copied
+
+
+class Eager:
+    """How variables are read and written outside of a trace; the Keras room installs torch's way."""
+
+    read: Callable[[Variable, DType], Any]
+
+    @staticmethod
+    def read_numpy(variable: Variable, target: DType) -> Any:
+        return variable.numpy().astype(target.numpy, copy=False)
+
+    @staticmethod
+    def write(variable: Variable, value: Any) -> None:
+        """In place, so that whoever shares the storage (a torch module, say) sees the new value."""
+        array = to_numpy(value).astype(variable._dtype.numpy, copy=False)
+        if array.shape != variable.shape:
+            raise UsageError(
+                f"variable {variable.path!r} has shape {variable.shape}, it can't be assigned {array.shape}"
+            )
+        if isinstance(variable.storage, np.ndarray):
+            variable.storage = np.array(array)
+        else:
+            detached = variable.storage.detach()
+            detached.copy_(type(detached).new_tensor(detached, array.astype(_torchable(array.dtype))))
+
+
+EAGER = Eager()
+EAGER.read = Eager.read_numpy
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """Any concrete array-like (numpy, torch, Variable, lists) as a numpy array that shares nothing."""
+    if isinstance(x, Variable):
+        x = x.storage
+    if hasattr(x, "detach"):
+        x = x.detach().cpu()
+        if "bfloat16" in str(x.dtype):
+            import ml_dtypes
+
+            return x.float().numpy().astype(ml_dtypes.bfloat16)
+        return x.numpy().copy()
+    return np.array(x)
+
+
+def _torchable(kind: np.dtype) -> Any:
+    return np.float32 if kind.name == "bfloat16" else kind
+
+
+def _dtype(name: Any) -> DType:
+    return dtype(name)
+
+
+def _default_dtype(value: Any) -> Any:
+    if callable(value):
+        return "float32"
+    array = to_numpy(value)
+    return "float32" if array.dtype == np.float64 and not isinstance(value, np.ndarray) else array.dtype
