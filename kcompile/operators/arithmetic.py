@@ -184,29 +184,28 @@ class Maximum(_Binary, name="maximum"):
 
 
 class ArcTan2(_Binary, name="arc_tan2"):
-    """The angle of the point (y, x), in radians from -pi to pi. ONNX Atan of the quotient, moved to the quadrant.
+    """The angle of the point x up and y to the right, in radians from -pi to pi (numpy's arctan2).
 
-    A negative zero counts as zero in ONNX.
+    ONNX: Atan of the quotient, moved to the quadrant; a negative zero counts as zero.
     """
 
     floats_only = True
 
-    def apply(self, t: Any, y: Any, x: Any) -> Any:
-        return t.atan2(y, x)
+    def apply(self, t: Any, x: Any, y: Any) -> Any:
+        return t.atan2(x, y)
 
-    def onnx(self, o: Any, y: str, x: str) -> str:
-        return compute(o, "Div", y, x, form=lambda y, x: self._angle(o, y, x))
+    def onnx(self, o: Any, x: str, y: str) -> str:
+        return compute(o, "Div", x, y, form=lambda x, y: self._angle(o, x, y))
 
-    def _angle(self, o: Any, y: str, x: str) -> str:
+    def _angle(self, o: Any, up: str, right: str) -> str:
         dtype = _computed(o)
         zero, pi, half = (o.like(v, dtype) for v in (0, np.pi, np.pi / 2))
         # Two infinities: the angle of their signs.
-        both = o.And(o.IsInf(y), o.IsInf(x))
-        y, x = o.Where(both, o.Sign(y), y), o.Where(both, o.Sign(x), x)
-        left = o.Where(o.Less(y, zero), o.Neg(pi), pi)
-        turned = o.Where(o.Less(x, zero), left, zero)
-        upright = o.Mul(o.Sign(y), half)
-        return o.Where(o.Equal(x, zero), upright, o.Add(o.Atan(o.Div(y, x)), turned))
+        both = o.Equal(o.Min(o.Abs(up), o.Abs(right)), o.like(np.inf, dtype))
+        up, right = o.Where(both, o.Sign(up), up), o.Where(both, o.Sign(right), right)
+        turned = o.Where(o.Less(right, zero), o.Where(o.Less(up, zero), o.Neg(pi), pi), zero)
+        upright = o.Mul(o.Sign(up), half)
+        return o.Where(o.Equal(right, zero), upright, o.Add(o.Atan(o.Div(up, right)), turned))
 
 
 class Negative(_Unary, name="negative"):

@@ -49,28 +49,49 @@ class Range(Op, name="range"):
     def infer(self) -> Type:
         self.require(self.step != 0, "step must not be 0")
         self.require(not self.dtype.is_bool, "the dtype must be a number's")
-        if isinstance(self.start, Dim) or isinstance(self.stop, Dim):
-            self.require(
-                self.dtype.is_integer or self.step == int(self.step),
-                f"symbolic ends need a whole step, got {self.step}",
-            )
-            step = int(self.step)
-            length = self.stop - self.start if step > 0 else self.start - self.stop
-            return Type(self.dtype, (floordiv(maximum(length, 0) + (abs(step) - 1), abs(step)),))
-        return Type(self.dtype, (len(np.arange(self.start, self.stop, self.step)),))
+        ends = self._symbolic()
+        if ends is None:
+            return Type(self.dtype, self._values().shape)
+        step = self._whole_step()
+        length = ends[1] - ends[0] if step > 0 else ends[0] - ends[1]
+        return Type(self.dtype, (floordiv(maximum(length, 0) + (abs(step) - 1), abs(step)),))
 
     def torch(self, t: Any) -> Any:
-        if isinstance(self.start, Dim) or isinstance(self.stop, Dim):
-            return t.arange(t.size(self.start), t.size(self.stop), self.step, dtype=t.dtype(self.dtype))
-        values = np.arange(self.start, self.stop, self.step).astype(self.dtype.numpy)
-        return t.tensor(values.tolist(), dtype=t.dtype(self.dtype))
+        ends = self._symbolic()
+        entries = (self.start, self.stop, self.step) if ends is None else (*t.shape(ends), self._whole_step())
+        return t.arange(*entries, dtype=t.dtype(self.dtype))
 
     def onnx(self, o: Any) -> str:
-        if not isinstance(self.start, Dim) and not isinstance(self.stop, Dim):
-            return o.array(np.arange(self.start, self.stop, self.step).astype(self.dtype.numpy))
-        ends = [o.squeeze(o.size(end), [0]) for end in (self.start, self.stop)]
-        numbers = o.Range(*ends, o.like(self.step, i64))
+        ends = self._symbolic()
+        if ends is None:
+            values = self._values()
+            if values.size <= SMALL or values.dtype.kind == "f":
+                return o.array(values)
+            scalars = [o.like(int(v), i64) for v in (self.start, self.stop)]
+        else:
+            scalars = [o.squeeze(o.size(end), [0]) for end in ends]
+        numbers = o.Range(*scalars, o.like(self._whole_step(), i64))
         return numbers if self.dtype is i64 else o.cast(numbers, self.dtype)
+
+    def _symbolic(self) -> tuple[DimLike, DimLike] | None:
+        """Start and stop where one of them is symbolic; the other must then be a whole number."""
+        if not isinstance(self.start, Dim) and not isinstance(self.stop, Dim):
+            return None
+        return self._whole(self.start), self._whole(self.stop)
+
+    def _whole(self, end: DimLike | float) -> DimLike:
+        if isinstance(end, Dim):
+            return end
+        self.require(end == int(end), f"next to a symbolic end the other must be a whole number, got {end}")
+        return int(end)
+
+    def _whole_step(self) -> int:
+        self.require(self.step == int(self.step), f"whole numbers need a whole step, got {self.step}")
+        return int(self.step)
+
+    def _values(self) -> np.ndarray:
+        entries: Any = self.start, self.stop, self.step
+        return np.arange(*entries).astype(self.dtype.numpy)
 
 
 class SizeOf(Op, name="size_of"):

@@ -75,27 +75,27 @@ class GatherNd(_Indexing, name="gather_nd"):
 class _Scatter(_Indexing):
     reductions: ClassVar[tuple[str, ...]] = ("none", "add", "mul", "max", "min")
 
-    def check_scatter(self, x: Type, updates: Type) -> None:
-        reduction = self.reduction
+    def check_scatter(self, reduction: str, x: Type, updates: Type) -> None:
         self.require(
             reduction in self.reductions, f"reduction {reduction!r} is not one of {', '.join(self.reductions)}"
         )
         self.require(x.dtype is updates.dtype, f"x and updates must have one dtype, got {x} and {updates}")
         self.require(reduction == "none" or not x.dtype.is_bool, f"bool tensors can't be combined with {reduction!r}")
 
-    def write(self, o: Any, op_type: str, *operands: str, **attributes: Any) -> str:
-        if self.reduction in ("max", "min") and o.opset < 18:
+    def write(self, o: Any, op_type: str, reduction: str, *operands: str, **attributes: Any) -> str:
+        if reduction in ("max", "min") and o.opset < 18:
             raise UnsupportedError(
-                f"{op_type} with {self.reduction!r} is not in opset {o.opset}; it needs --opset 18 or later"
+                f"{op_type} with {reduction!r} is not in opset {o.opset}; it needs --opset 18 or later"
             )
+        if reduction == "none":
+            return o.node(op_type, *operands, **attributes)
         x, indices, updates = operands
         half = o.inputs[0].dtype
-        # ONNX Runtime refuses half precision here only when the model runs.
-        wide = half in (f16, bf16) and self.reduction != "none"
-        x, updates = (o.cast(x, f32), o.cast(updates, f32)) if wide else (x, updates)
-        reduction = None if self.reduction == "none" else self.reduction
-        result = o.node(op_type, x, indices, updates, reduction=reduction, **attributes)
-        return o.cast(result, half) if wide else result
+        if half not in (f16, bf16):
+            return o.node(op_type, x, indices, updates, reduction=reduction, **attributes)
+        # ONNX Runtime refuses to combine half precision, and only when the model runs.
+        x, updates = o.cast(x, f32), o.cast(updates, f32)
+        return o.cast(o.node(op_type, x, indices, updates, reduction=reduction, **attributes), half)
 
 
 _TORCH_REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -112,7 +112,7 @@ class ScatterElements(_Scatter, name="scatter_elements"):
 
     def infer(self, x: Type, indices: Type, updates: Type) -> Type:
         self.check_indices(indices)
-        self.check_scatter(x, updates)
+        self.check_scatter(self.reduction, x, updates)
         one_rank = x.rank == indices.rank == updates.rank and x.rank > 0
         self.require(one_rank, f"operands must have one rank, got {x}, {indices} and {updates}")
         normal_axis(self.axis, x.rank)
@@ -128,7 +128,7 @@ class ScatterElements(_Scatter, name="scatter_elements"):
 
     def onnx(self, o: Any, x: str, indices: str, updates: str) -> str:
         axis = normal_axis(self.axis, o.inputs[0].rank)
-        return self.write(o, "ScatterElements", x, indices, updates, axis=axis)
+        return self.write(o, "ScatterElements", self.reduction, x, indices, updates, axis=axis)
 
 
 class ScatterNd(_Scatter, name="scatter_nd"):
@@ -141,7 +141,7 @@ class ScatterNd(_Scatter, name="scatter_nd"):
 
     def infer(self, x: Type, indices: Type, updates: Type) -> Type:
         depth = _depth(self, x, indices)
-        self.check_scatter(x, updates)
+        self.check_scatter(self.reduction, x, updates)
         wanted = (*indices.shape[:-1], *x.shape[depth:])
         self.require(len(wanted) == updates.rank, f"updates must be shaped {list(map(str, wanted))}, got {updates}")
         for i, (a, b) in enumerate(zip(wanted, updates.shape, strict=True)):
@@ -165,7 +165,7 @@ class ScatterNd(_Scatter, name="scatter_nd"):
         return t.reshape(t.scatter_reduce(flat, 0, rows, source, _TORCH_REDUCTIONS[self.reduction]), t.shape(shape))
 
     def onnx(self, o: Any, x: str, indices: str, updates: str) -> str:
-        return self.write(o, "ScatterND", x, _wide_indices(o, indices, o.inputs[1]), updates)
+        return self.write(o, "ScatterND", self.reduction, x, _wide_indices(o, indices, o.inputs[1]), updates)
 
 
 class OneHot(Op, name="one_hot"):

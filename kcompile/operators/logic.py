@@ -187,7 +187,8 @@ class LeftShift(_Bitwise, name="left_shift"):
 
     torch_name = "bitwise_left_shift"
 
-    def onnx(self, o: Any, x: str, y: str) -> str:
+    def onnx(self, o: Any, *xs: str) -> str:
+        x, y = xs
         unsigned = _unsigned(o.inputs[0].dtype)
         shifted = o.BitShift(o.cast(x, unsigned), o.cast(y, unsigned), direction="LEFT")
         return o.cast(shifted, o.inputs[0].dtype)
@@ -201,7 +202,8 @@ class RightShift(_Bitwise, name="right_shift"):
 
     torch_name = "bitwise_right_shift"
 
-    def onnx(self, o: Any, x: str, y: str) -> str:
+    def onnx(self, o: Any, *xs: str) -> str:
+        x, y = xs
         dtype = o.inputs[0].dtype
         unsigned = _unsigned(dtype)
         if dtype.kind == "uint":

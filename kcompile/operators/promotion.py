@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from kcompile.ir.types import DType, bf16, bool_, dtype, f16, f32, f64
 
@@ -24,7 +24,7 @@ def result_type(*dtypes: DType | type | None, floatx: DType = f32) -> DType:
     return dtype(_NARROWED.get(found.name, found.name))
 
 
-def _join(strong: set[DType], weak: set[object], floatx: DType) -> DType:
+def _join(strong: set[DType], weak: Collection[object], floatx: DType) -> DType:
     floats = {d for d in strong if d.is_float}
     if floats:
         return _join_floats(floats)
