@@ -41,7 +41,7 @@ def per_channel(array: np.ndarray, type: Type, axis: int) -> np.ndarray:
     full = array.reshape((1,) * (type.rank - array.ndim) + array.shape)
     others = [n for i, n in enumerate(full.shape) if i != axis]
     require(all(n == 1 for n in others), "it is not one number for each channel")
-    return np.broadcast_to(full.reshape(-1), (size,))
+    return np.broadcast_to(full.reshape(-1), (int(size),))
 
 
 def scale_and_shift(m: Match) -> tuple[np.ndarray, np.ndarray]:
@@ -198,3 +198,11 @@ def fold_scale_under_shift(m: Match) -> Value:
     require(bool(np.all(np.isfinite(shift))), "the shift overflows")
     kernel = m.weight(m.kernel, m.array("kernel") * _rows(m.op("linear"), m.kernel.type, factor))
     return m.op("linear")(Add()(m.x, m.weight(m.shift, shift)), kernel, m.bias)
+
+
+@rule("drop-zero-bias", like(LINEAR, "x", "kernel", "=bias", bind="linear"))
+def drop_zero_bias(m: Match) -> Value:
+    one_node = isinstance(m.op("linear"), Dense) and m.type.rank == 2
+    require(not one_node, "Gemm adds it in passing")
+    require(not np.any(m.array("bias")), "the bias is not zero")
+    return m.op("linear")(m.x, m.kernel, None)

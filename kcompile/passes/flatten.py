@@ -11,7 +11,7 @@ import numpy as np
 
 from kcompile.ir import Type, Value
 from kcompile.operators.linear import Dense
-from kcompile.operators.shape import Reshape, Transpose
+from kcompile.operators.shape import Concat, Reshape, Transpose
 from kcompile.passes.elementwise import UNARY
 from kcompile.passes.movement import cheap_reshape
 from kcompile.passes.patterns import like
@@ -38,6 +38,27 @@ def flatten_dense(m: Match) -> Value:
     kernel = np.empty_like(m.array("kernel"))
     kernel[order] = m.array("kernel")
     return Dense()(Reshape(m.reshape.type.shape)(m.x), m.weight(m.kernel, kernel), m.bias)
+
+
+@rule("flatten-concat-dense", like(Dense, like(Concat), "=kernel", "?bias"))
+def flatten_concat_dense(m: Match) -> Value:
+    """The same for images that are flattened and joined with other features."""
+    kernel, parts, start = m.array("kernel").copy(), [], 0
+    require(m.concat.type.rank == 2 and m.op("concat").axis in (1, -1), "it joins no vectors")
+    for part in m.concat.inputs:
+        size = part.type.shape[1]
+        require(isinstance(size, int), "a part's size is not fixed")
+        image = part.inputs[0] if isinstance(part.op, Reshape) else None
+        if image is not None and isinstance(image.op, Transpose) and _flattens(part.type, image.type):
+            x = image.inputs[0]
+            rows = np.empty_like(kernel[start : start + size])
+            rows[_order(x.type, image.op.perm)] = kernel[start : start + size]
+            kernel[start : start + size] = rows
+            part = Reshape(part.type.shape)(x)
+        parts.append(part)
+        start += size
+    require(parts != list(m.concat.inputs), "no part is a transposed image")
+    return Dense()(m.op("concat")(*parts), m.weight(m.kernel, kernel), m.bias)
 
 
 @rule("dense-unflatten", like(Transpose, like(Reshape, like(Dense, "x", "=kernel", "?=bias"))))

@@ -108,10 +108,12 @@ class Builder:
         )()
         outputs = [end, *([self.draw(*values)] if self.draw(True, False, False) else [])]
         graph = Graph("g", [x], outputs)
-        return graph.replace(weights={k: random_array(k, v.type, {}) * np.float32(0.7) for k, v in graph.weight_values().items()})
+        return graph.replace(
+            weights={k: random_array(k, v.type, {}) * np.float32(0.7) for k, v in graph.weight_values().items()}
+        )
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_graphs(data: st.DataObject) -> None:
     graph = Builder(data).graph()
