@@ -11,7 +11,7 @@ import torch
 from kcompile.engine.context import DTYPES
 from kcompile.engine.lower import run_op
 from kcompile.ir import DType, Op
-from kcompile.trace.variable import Variable
+from kcompile.tracing.variable import Variable
 
 
 def apply(op: Op, operands: Sequence[Any], common: DType | None) -> Any:

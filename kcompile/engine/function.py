@@ -12,7 +12,7 @@ from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
 from kcompile.engine.lower import lower
 from kcompile.ir import Graph
-from kcompile.trace.variable import Variable
+from kcompile.tracing.variable import Variable
 
 
 class Function:

@@ -28,7 +28,7 @@ from kcompile.keras.models import Functional, Model, Sequential
 from kcompile.keras.optimizers import Optimizer
 from kcompile.keras.regularizers import Regularizer
 from kcompile.keras.symbolic import KerasTensor
-from kcompile.trace.variable import Variable
+from kcompile.tracing.variable import Variable
 
 __version__ = "3.15.0"  # the version of Keras whose API this follows
 

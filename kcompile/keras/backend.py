@@ -11,11 +11,11 @@ import numpy as np
 from kcompile.errors import MissingError
 from kcompile.ir import DType, Op, Value, dtype
 from kcompile.keras import config, tree
-from kcompile.trace import tensor as trace_tensor
-from kcompile.trace import variable as trace_variable
-from kcompile.trace.scope import current_tracer
-from kcompile.trace.tensor import SymbolicTensor, lift, record
-from kcompile.trace.variable import Variable, to_numpy
+from kcompile.tracing import tensor as trace_tensor
+from kcompile.tracing import variable as trace_variable
+from kcompile.tracing.scope import current_tracer
+from kcompile.tracing.tensor import SymbolicTensor, lift, record
+from kcompile.tracing.variable import Variable, to_numpy
 
 
 def engine() -> ModuleType:

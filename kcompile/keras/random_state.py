@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kcompile.keras import backend, naming
-from kcompile.trace.scope import current_tracer, tracing
-from kcompile.trace.variable import Variable
+from kcompile.tracing.scope import current_tracer, tracing
+from kcompile.tracing.variable import Variable
 
 
 def make_seed() -> int:

@@ -9,8 +9,8 @@ from typing import Any
 from kcompile.ir import DType, Dim, Op, Type, Value, input_value
 from kcompile.ir.dims import substitute, symbol
 from kcompile.keras import backend, naming, tree
-from kcompile.trace.tensor import SymbolicTensor
-from kcompile.trace.tracer import Tracer
+from kcompile.tracing.tensor import SymbolicTensor
+from kcompile.tracing.tracer import Tracer
 
 _COUNT = itertools.count()
 

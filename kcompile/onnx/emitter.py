@@ -164,9 +164,14 @@ class Emitter:
         """``x`` (of type ``before``) in the shape ``dims``; one Reshape with 0 and -1 where that says it."""
         if tuple(dims) == before.shape:
             return x
-        return self.Reshape(x, self._target(before, dims))
+        target = self._target(before, dims)
+        if target is None:
+            # A size of 0, now or when the model runs, is meant as such and not as "copy".
+            return self.Reshape(x, self.shape(dims), allowzero=1)
+        return self.Reshape(x, target)
 
-    def _target(self, before: Type, dims: Sequence[DimLike]) -> str:
+    def _target(self, before: Type, dims: Sequence[DimLike]) -> str | None:
+        """The target with 0 and -1 in it, or None where they can't say it."""
         wanted: list[int | None] = []
         for i, dim in enumerate(dims):
             if not isinstance(dim, Dim):
@@ -182,7 +187,7 @@ class Emitter:
         rest = product(d for i, d in enumerate(dims) if i not in missing)
         if len(missing) == 1 and isinstance(dims[missing[0]], Dim) and rest != 0 and 0 not in before.shape:
             return self.ints([-1 if w is None else w for w in wanted])
-        return self.shape(dims)
+        return None
 
     # ---- common forms
 

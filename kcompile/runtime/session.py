@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from kcompile.errors import FileFormatError, MissingError, UnsupportedError, UsageError
+from kcompile.errors import FileFormatError, UnsupportedError, UsageError
 
 LEVELS = {
     "off": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -57,11 +57,3 @@ def run(model: bytes | str | Path, feeds: Mapping[str, np.ndarray], level: str =
     return session.run(None, dict(feeds))
 
 
-def require_provider(name: str) -> None:
-    """MissingError unless this ONNX Runtime was built with the provider."""
-    if name not in ort.get_available_providers():
-        package = "onnxruntime-gpu" if "CUDA" in name else "an ONNX Runtime build"
-        raise MissingError(
-            f"{name} is not in the installed onnxruntime {ort.__version__}; it needs {package}: "
-            "pip uninstall -y onnxruntime && pip install 'kcompile[cuda]'"
-        )

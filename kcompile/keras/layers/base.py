@@ -13,9 +13,9 @@ import numpy as np
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, dtype_policies, initializers, naming, regularizers, symbolic, tree
 from kcompile.keras.layers import signature, tracking
-from kcompile.trace import variable as trace_variable
-from kcompile.trace.scope import current_tracer, name_scope, tracing
-from kcompile.trace.variable import Variable
+from kcompile.tracing import variable as trace_variable
+from kcompile.tracing.scope import current_tracer, name_scope, tracing
+from kcompile.tracing.variable import Variable
 
 
 class CallContext:
@@ -70,6 +70,8 @@ class Layer:
         self._own_weights: list[Variable] = []
         self._loss_tensors: list[Any] = []
         self._nodes: list[symbolic.FunctionalNode] = []
+        # Shapes and dtypes of a model's first call: what to trace a subclassed model with.
+        self._called_with: Any = None
 
     # ---- variables
 
@@ -288,6 +290,10 @@ class Layer:
         training = bound.training(outer.training if outer is not None else None)
         masks = bound.fill_masks()
         root = self._is_root()
+        if self.is_model and self._called_with is None:
+            from kcompile.keras.tracing import called_with
+
+            self._called_with = called_with(bound.inputs)
         if outer is None:
             for layer in self._flatten_layers():
                 layer._loss_tensors.clear()

@@ -9,7 +9,7 @@ from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.parameters import get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 from kcompile.keras.random_state import SeedGenerator
-from kcompile.trace.variable import Variable
+from kcompile.tracing.variable import Variable
 
 
 class LSTM(Layer):

@@ -10,7 +10,7 @@ from typing import Any
 from kcompile.ir import Dim, Type
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, symbolic, tree
-from kcompile.trace.tensor import SymbolicTensor
+from kcompile.tracing.tensor import SymbolicTensor
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kcompile.trace.variable import Variable
+from kcompile.tracing.variable import Variable
 
 
 def held(owner: Any, kind: type | tuple[type, ...]) -> Iterator[Any]:
@@ -30,7 +30,7 @@ def _within(value: Any, kind: Any, seen: set[int]) -> Iterator[Any]:
 
 
 # Attributes that lead back to the owner's surroundings, or hold arguments rather than state.
-_SKIPPED = frozenset({"_auto_config", "_loss_tensors", "_nodes"})
+_SKIPPED = frozenset({"_auto_config", "_called_with", "_loss_tensors", "_nodes"})
 
 
 def unique(items: Iterator[Any]) -> list[Any]:

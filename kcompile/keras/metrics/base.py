@@ -10,8 +10,8 @@ import numpy as np
 from kcompile.keras import config, naming, ops
 from kcompile.keras.layers import tracking
 from kcompile.keras.losses.base import squeeze_or_expand_to_same_rank
-from kcompile.trace.scope import name_scope, tracing
-from kcompile.trace.variable import Variable
+from kcompile.tracing.scope import name_scope, tracing
+from kcompile.tracing.variable import Variable
 
 
 class Metric:

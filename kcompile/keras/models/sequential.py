@@ -13,7 +13,7 @@ from kcompile.keras.layers.signature import tuples
 from kcompile.keras.models.functional import adjust_rank
 from kcompile.keras.models.model import Model
 from kcompile.keras.symbolic import KerasTensor
-from kcompile.trace.scope import current_path, name_scope
+from kcompile.tracing.scope import current_path, name_scope
 
 
 class Sequential(Model):

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from kcompile.ir import DType, Op, dtype
 from kcompile.keras import backend, config, symbolic
-from kcompile.trace.scope import current_tracer
-from kcompile.trace.tensor import promoted, weak_dtype
+from kcompile.tracing.scope import current_tracer
+from kcompile.tracing.tensor import promoted, weak_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,9 +12,9 @@ from kcompile.keras.ops import arrays, elementwise
 from kcompile.keras.ops.common import op, rank_of, run, shape_of, tensor
 from kcompile.operators import control, shape
 from kcompile.operators.gradient import StopGradient
-from kcompile.trace.regions import Region, merged_captures
-from kcompile.trace.scope import current_tracer, located
-from kcompile.trace.tensor import SymbolicTensor, lift
+from kcompile.tracing.regions import Region, merged_captures
+from kcompile.tracing.scope import current_tracer, located
+from kcompile.tracing.tensor import SymbolicTensor, lift
 
 BOOL = to_dtype("bool")
 

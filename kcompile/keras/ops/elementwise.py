@@ -269,7 +269,7 @@ def where(condition: Any, x1: Any = None, x2: Any = None) -> Any:
         from kcompile.errors import UnsupportedError
 
         raise UnsupportedError("where with one argument gives a size that depends on the data; give x1 and x2")
-    from kcompile.trace.tensor import promoted
+    from kcompile.tracing.tensor import promoted
 
     target = promoted(x1, x2)
     return run(logic.Where(), tensor(condition, "bool"), tensor(x1, target), tensor(x2, target))

@@ -9,7 +9,7 @@ from kcompile.keras import config
 from kcompile.keras.ops import arrays, elementwise
 from kcompile.keras.ops.common import axes_tuple, common, kind, normal_axis, on_float, op, rank_of, run, shape_of, tensor
 from kcompile.operators import activation, attention, convolution, image, losses, normalization, pooling
-from kcompile.trace.tensor import promoted
+from kcompile.tracing.tensor import promoted
 
 
 def _activation(name: str, make: Any, doc: str) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 
 from kcompile.keras import naming, ops
 from kcompile.keras.optimizers.schedules import LearningRateSchedule
-from kcompile.trace.scope import name_scope, tracing
-from kcompile.trace.variable import Variable
+from kcompile.tracing.scope import name_scope, tracing
+from kcompile.tracing.variable import Variable
 
 
 class Optimizer:

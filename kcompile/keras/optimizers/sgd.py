@@ -7,7 +7,7 @@ from typing import Any
 
 from kcompile.keras import ops
 from kcompile.keras.optimizers.base import Optimizer
-from kcompile.trace.variable import Variable
+from kcompile.tracing.variable import Variable
 
 
 class SGD(Optimizer):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kcompile.keras import backend, tree
-from kcompile.trace.scope import root_scope
-from kcompile.trace.variable import Variable
+from kcompile.tracing.scope import root_scope
+from kcompile.tracing.variable import Variable
 
 
 class EagerStep:

@@ -10,10 +10,10 @@ from kcompile.ir.dims import symbol
 from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.passes.pipeline import TRAIN, optimize
-from kcompile.trace.scope import root_scope
-from kcompile.trace.tensor import SymbolicTensor, lift
-from kcompile.trace.tracer import Tracer
-from kcompile.trace.variable import Variable
+from kcompile.tracing.scope import root_scope
+from kcompile.tracing.tensor import SymbolicTensor, lift
+from kcompile.tracing.tracer import Tracer
+from kcompile.tracing.variable import Variable
 
 
 class Signature:

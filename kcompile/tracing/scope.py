@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kcompile.ir import origin
 
 if TYPE_CHECKING:
-    from kcompile.trace.tracer import Tracer
+    from kcompile.tracing.tracer import Tracer
 
 _PATH: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("kcompile_path", default=())
 _TRACER: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("kcompile_tracer", default=None)

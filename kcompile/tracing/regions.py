@@ -9,8 +9,8 @@ from kcompile.errors import TraceError
 from kcompile.ir import Constant, Graph, Type, Value, Weight, dtype, input_value
 from kcompile.ir.graph import remake, topological
 from kcompile.ir.op import Input
-from kcompile.trace.scope import current_tracer, located
-from kcompile.trace.tensor import SymbolicTensor, lift
+from kcompile.tracing.scope import current_tracer, located
+from kcompile.tracing.tensor import SymbolicTensor, lift
 
 
 class Region:

@@ -7,18 +7,20 @@ from typing import Any
 
 from kcompile.errors import TraceError
 from kcompile.ir import Graph, Type, Value, dtype, weight
-from kcompile.trace.scope import located, tracing
-from kcompile.trace.tensor import SymbolicTensor
-from kcompile.trace.variable import Variable
+from kcompile.tracing.scope import located, tracing
+from kcompile.tracing.tensor import SymbolicTensor
+from kcompile.tracing.variable import Variable
 
 
 class Tracer:
     """Reads of variables become weights, assignments become updates, random operators get numbers.
 
-    ``variables`` holds every variable that the trace touched, by weight label.
+    ``variables`` holds every variable that the trace touched, by weight label: its path without
+    the name of the ``root`` model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str = "") -> None:
+        self._prefix = f"{root}/" if root else ""
         self.variables: dict[str, Variable] = {}
         self._labels: dict[int, str] = {}
         self._current: dict[int, Value] = {}
@@ -50,7 +52,7 @@ class Tracer:
     def _label(self, variable: Variable) -> str:
         key = id(variable)
         if key not in self._labels:
-            base = variable.path or variable.name
+            base = (variable.path or variable.name).removeprefix(self._prefix)
             label, count = base, 0
             while label in self.variables:
                 count += 1

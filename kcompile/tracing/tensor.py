@@ -10,7 +10,7 @@ from kcompile.errors import TraceError
 from kcompile.ir import DType, Dim, Op, Type, Value, constant, dtype
 from kcompile.operators import arithmetic, creation, linear, logic, shape
 from kcompile.operators.promotion import result_type
-from kcompile.trace.scope import located
+from kcompile.tracing.scope import located
 
 
 class Operators:

@@ -12,8 +12,8 @@ import numpy as np
 
 from kcompile.errors import UsageError
 from kcompile.ir import DType, dtype
-from kcompile.trace.scope import current_path, current_tracer
-from kcompile.trace.tensor import Operators, lift
+from kcompile.tracing.scope import current_path, current_tracer
+from kcompile.tracing.tensor import Operators, lift
 
 _AUTOCAST: contextvars.ContextVar[DType | None] = contextvars.ContextVar("kcompile_autocast", default=None)
 _COUNT = itertools.count()
