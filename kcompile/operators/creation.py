@@ -58,8 +58,11 @@ class Range(Op, name="range"):
 
     def torch(self, t: Any) -> Any:
         ends = self._symbolic()
-        entries = (self.start, self.stop, self.step) if ends is None else (*t.shape(ends), self._whole_step())
-        return t.arange(*entries, dtype=t.dtype(self.dtype))
+        start, stop = (self.start, self.stop) if ends is None else t.shape(ends)
+        step = self.step if ends is None else self._whole_step()
+        # torch refuses a range that ends before it starts.
+        stop = (t.sym_max if step > 0 else t.sym_min)(start, stop)
+        return t.arange(start, stop, step, dtype=t.dtype(self.dtype))
 
     def onnx(self, o: Any) -> str:
         ends = self._symbolic()

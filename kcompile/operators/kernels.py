@@ -2,8 +2,7 @@
 
 Standard ONNX allows most operators for every numeric type, but ONNX Runtime's CPU provider has
 kernels for some only. The table lists those of ONNX Runtime 1.17, the oldest that runs the default
-opset; newer releases have more, and never fewer. ReduceProd of int32 has a kernel, but it saturates
-where numpy and torch wrap around, so int64 takes its place. float16 is left out of it: ONNX Runtime inserts
+opset; newer releases have more, and never fewer. float16 is left out of it: ONNX Runtime inserts
 casts to float32 by itself.
 """
 
@@ -27,7 +26,7 @@ KERNELS: dict[str, frozenset[str]] = {
     "Clip": _COMMON | {"i8", "u8", "u32", "u64"},
     "Equal": _COMMON | {"bool"}, "Less": _COMMON, "LessOrEqual": _COMMON, "Greater": _COMMON,
     "GreaterOrEqual": _COMMON, "Where": _COMMON | {"u8"}, "BitShift": frozenset({"u8", "u32", "u64"}),
-    "ReduceSum": _COMMON, "ReduceProd": _COMMON - {"i32"}, "ReduceMean": _COMMON, "ReduceLogSumExp": _COMMON,
+    "ReduceSum": _COMMON, "ReduceProd": _COMMON, "ReduceMean": _COMMON, "ReduceLogSumExp": _COMMON,
     "ReduceMax": _COMMON | {"i8", "u8"}, "ReduceMin": _COMMON | {"i8", "u8"},
     "ArgMax": _COMMON | {"i8", "u8"}, "ArgMin": _COMMON | {"i8", "u8"}, "CumSum": _COMMON, "TopK": _COMMON,
     "Range": _COMMON, "Trilu": frozenset({"bool", "f32", "f64", "i64"}), "MatMul": _COMMON | {"u32", "u64"},

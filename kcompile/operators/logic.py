@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from kcompile.ir.op import Op
 from kcompile.ir.shapes import broadcast
 from kcompile.ir.types import DType, Type, bool_, u32, u64
@@ -263,8 +265,12 @@ class Clip(Op, name="clip"):
         if self.minimum is None and self.maximum is None:
             return x
         wide = kernel_dtype("Clip", o.inputs[0].dtype)
-        bounds = [None if b is None else o.like(self._bound(b, wide), wide) for b in (self.minimum, self.maximum)]
-        return compute(o, "Clip", x, form=lambda x: o.Clip(x, *bounds))
+        bounds = [None if b is None else self._bound(b, wide) for b in (self.minimum, self.maximum)]
+        if wide.is_float:
+            # Without a bound ONNX Runtime clips infinity to the largest finite number.
+            bounds = [np.inf * sign if b is None else b for b, sign in zip(bounds, (-1, 1), strict=True)]
+        names = [None if b is None else o.like(b, wide) for b in bounds]
+        return compute(o, "Clip", x, form=lambda x: o.Clip(x, *names))
 
     def _bound(self, bound: float | None, dtype: DType) -> float | int | None:
         return bound if bound is None or dtype.is_float else int(bound)

@@ -1,6 +1,7 @@
 """Reductions over axes, arg-extrema and cumulative operators.
 
 A reduction over ``axes`` (None: all) drops them, or keeps them with size 1 under ``keepdims``.
+An integer sum or product that overflows is undefined: torch wraps around, ONNX Runtime saturates.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Sum(_Reduction, name="sum"):
 
 
 class Mean(_Reduction, name="mean"):
-    """The arithmetic mean of floats; NaN of no elements. ONNX ReduceMean."""
+    """The arithmetic mean of floats; NaN of no elements (0 in ONNX Runtime). ONNX ReduceMean."""
 
     onnx_type = "ReduceMean"
 
@@ -99,7 +100,7 @@ class Min(_Reduction, name="min"):
 
 
 class Product(_Reduction, name="product"):
-    """The product; 1 of no elements. ONNX ReduceProd (int64 for all integers; beyond int64 it does not wrap around)."""
+    """The product; 1 of no elements. ONNX ReduceProd."""
 
     onnx_type = "ReduceProd"
 
@@ -229,7 +230,7 @@ class CumulativeSum(_Cumulative, name="cumulative_sum"):
 
 
 class _Scanned(_Cumulative):
-    """Runs a binary operator along an axis; ONNX has no operator for it, so a Scan."""
+    """Runs a binary operator along an axis; ONNX has no operator for it, so a Scan (of one step or more)."""
 
     def start(self, dtype: DType) -> Dynamic:
         """The operator's neutral element."""
@@ -241,15 +242,19 @@ class _Scanned(_Cumulative):
     def onnx(self, o: Dynamic, x: str) -> str:
         type = o.inputs[0]
         axis = normal_axis(self.axis, type.rank)
+        if type.shape[axis] == 0:
+            return x
         part = type.with_shape(d for i, d in enumerate(type.shape) if i != axis)
         state, element = input_value("state", part), input_value("element", part)
         after = self.step(state, element)
         body = o.region(Graph("step", [state, element], [after, after], ["after", "result"]), "step")
         start = o.Expand(o.like(self.start(type.dtype), type.dtype), o.shape(part.shape))
-        results = o.Scan(
-            start, x, outputs=2, body=body, num_scan_inputs=1, scan_input_axes=[axis], scan_output_axes=[axis]
-        )
-        return results[1]
+        # Along axis 0 and transposed outside: a Scan along another axis dies of a tensor without elements.
+        perm = (axis, *(i for i in range(type.rank) if i != axis))
+        back = [perm.index(i) for i in range(type.rank)]
+        first = x if axis == 0 else o.Transpose(x, perm=list(perm))
+        result = o.Scan(start, first, outputs=2, body=body, num_scan_inputs=1)[1]
+        return result if axis == 0 else o.Transpose(result, perm=back)
 
 
 class CumulativeProduct(_Scanned, name="cumulative_product"):
