@@ -84,19 +84,21 @@ class Conv(Op, name="conv"):
 
     def torch(self, t: Any, x: Any, kernel: Any, bias: Any = None) -> Any:
         rank, pads = t.inputs[0].rank, self._pads(*t.inputs[:2])
+        strides, dilations = list(self.strides), list(self.dilations)
+        # A channels-last sequence as an image one cell high: torch has that layout from two axes on.
+        row = rank == 3 and self.data_format == "channels_last"
+        if row:
+            x, kernel, rank = x.unsqueeze(1), kernel.unsqueeze(0), 4
+            pads, strides, dilations = ((0, 0), *pads), [1, *strides], [1, *dilations]
         x = torch_first(x, rank, self.data_format)
-        if channel_size(t.inputs[0], self.data_format) == 1:
-            # torch 2.13 (oneDNN) leaves numbers unwritten where one channel has the stride 1 of a
-            # channels_last view, and the output is one cell wide. This gives it the usual stride.
-            x = x.squeeze(1).unsqueeze(1)
         if is_static(pads) and all(before == after for before, after in pads):
             inner: Sequence[Any] = [before for before, _ in pads]
         else:
             x, inner = torch_pad(t, x, pads), [0] * (rank - 2)
-        kernel = kernel.permute(_kernel_order(rank))
         function = getattr(t.nn.functional, f"conv{rank - 2}d")
-        y = function(x, kernel, bias, list(self.strides), inner, list(self.dilations), self.groups)
-        return torch_last(y, rank, self.data_format)
+        y = function(x, kernel.permute(_kernel_order(rank)), bias, strides, inner, dilations, self.groups)
+        y = torch_last(y, rank, self.data_format)
+        return y.squeeze(1) if row else y
 
     def onnx(self, o: Any, x: str, kernel: str, bias: str | None = None) -> str:
         rank, pads = o.inputs[0].rank, self._pads(*o.inputs[:2])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kcompile.engine.lower import lower
 from kcompile.errors import InferError
 from kcompile.ir import Type, symbol
 from kcompile.ir.types import f32
@@ -108,12 +109,12 @@ def test_same_padding_of_an_even_size_is_static():
     assert op._pads(*(v.type for v in graph.inputs)) == ((0, 1), (0, 1))
 
 
-def test_conv_runs_channels_last_without_a_copy():
-    from kcompile.engine.lower import lower
-
-    graph = graph_of(Conv((1, 1), "same", (1, 1)), Type(f32, (2, 5, 6, 3)), Type(f32, (3, 3, 3, 8)))
-    y = lower(graph)(torch.zeros(2, 5, 6, 3), torch.zeros(3, 3, 3, 8))[0]
-    assert y.is_contiguous()
+@pytest.mark.parametrize("spatial", [(6,), (5, 6), (4, 5, 6)], ids=str)
+def test_conv_runs_channels_last_without_a_copy(spatial):
+    ones = tuple(1 for _ in spatial)
+    x, kernel = torch.zeros(2, *spatial, 3), torch.zeros(*(3 for _ in spatial), 3, 8)
+    graph = graph_of(Conv(ones, "same", ones), *(Type(f32, a.shape) for a in (x, kernel)))
+    assert lower(graph)(x, kernel)[0].is_contiguous()
 
 
 # spatial sizes, window, strides, padding, output_padding, dilations
