@@ -48,13 +48,15 @@ class _Random(Op):
 
     def _draw(self, o: Any, op_type: str, dtype: DType, seed: str | None, **attributes: float) -> str:
         """A Random* node, on a tensor of the shape where that is symbolic."""
+        # The operators draw float32 and float64 only.
+        drawn = f64 if dtype is f64 else f32
         attributes = {k: float(v) for k, v in attributes.items()}
-        kind = o.element_type(dtype)
-        drawn = _onnx_seed(o, seed, self.draw)  # type: ignore[attr-defined]
+        attributes |= {"dtype": o.element_type(drawn), "seed": _onnx_seed(o, seed, self.draw)}  # type: ignore[attr-defined]
         if any(isinstance(d, Dim) for d in self.shape):
-            like = o.Expand(o.like(0, dtype), o.shape(self.shape))
-            return o.node(f"{op_type}Like", like, dtype=kind, seed=drawn, **attributes)
-        return o.node(op_type, shape=list(self.shape), dtype=kind, seed=drawn, **attributes)
+            x = o.node(f"{op_type}Like", o.Expand(o.like(0, drawn), o.shape(self.shape)), **attributes)
+        else:
+            x = o.node(op_type, shape=list(self.shape), **attributes)
+        return x if drawn is dtype else o.cast(x, dtype)
 
 
 class RandomUniform(_Random, name="random_uniform"):

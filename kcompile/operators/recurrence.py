@@ -133,7 +133,7 @@ class Recurrent(Op):
         result = self._torch_front(t, x, kernel, recurrent, bias, states, t.take_along_dim(mask, order, 1))
         sequence, finals = result[0], list(result[1:])
         y = t.take_along_dim(sequence, t.clamp(counts - 1, min=0)[:, :, None], 1)
-        kept = t.logical_and(mask, counts > 0) if self.zero_masked else counts > 0
+        kept = mask if self.zero_masked else counts > 0
         y = t.where(kept[:, :, None], y, t.zeros_like(y))
         total = counts[:, -1:]
         last = t.take_along_dim(sequence, t.clamp(total - 1, min=0)[:, :, None], 1)[:, 0]

@@ -163,19 +163,19 @@ def test_conv_transpose_of_no_images():
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_gradients(padding):
-    x, kernel, bias = random(2, 6, 5, 3), random(3, 3, 3, 4), random(4)
+@pytest.mark.parametrize("spatial", [(6,), (6, 5), (4, 5, 3)], ids=str)
+def test_gradients(padding, spatial):
+    window, strides, ones = ((n,) * len(spatial) for n in (3, 2, 1))
+    x, kernel, bias = random(2, *spatial, 3), random(*window, 3, 4), random(4)
 
     def conv(x, kernel, bias):
-        return keras.ops.conv(x, kernel, 2, padding) + bias
+        return keras.ops.conv(x, kernel, strides, padding) + bias
 
     def transposed(x, kernel, bias):
-        return keras.ops.conv_transpose(x, kernel, 2, padding) + bias
+        return keras.ops.conv_transpose(x, kernel, strides, padding) + bias
 
-    check_gradients(Conv((2, 2), padding, (1, 1)), conv, x, kernel, bias)
-    check_gradients(
-        ConvTranspose((2, 2), padding, (1, 1)), transposed, x, kernel.swapaxes(2, 3).copy(), bias[:3].repeat(2)[:4]
-    )
+    check_gradients(Conv(strides, padding, ones), conv, x, kernel, bias)
+    check_gradients(ConvTranspose(strides, padding, ones), transposed, x, random(*window, 4, 3), bias)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def draw(run, op, seed=None, rows: int = 20) -> np.ndarray:
         (TruncatedNormal, {"mean": 1.0, "stddev": 2.0}, stats.truncnorm(-2, 2, 1, 2)),
     ],
 )
-@pytest.mark.parametrize("dtype", [f32, f64], ids=str)
+@pytest.mark.parametrize("dtype", [f16, f32, f64], ids=str)
 def test_distribution(run, seed, shape, kind, fields, distribution, dtype):
     x = draw(run, kind(shape, **fields, dtype=dtype), seed)
     assert x.shape == (20, SIZE // 20)
