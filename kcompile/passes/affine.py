@@ -17,8 +17,9 @@ from kcompile.operators.arithmetic import Add, Divide, Multiply
 from kcompile.operators.convolution import Conv, ConvTranspose
 from kcompile.operators.linear import Dense
 from kcompile.operators.normalization import BatchNorm
+from kcompile.operators.shape import Reshape
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, require, rule
+from kcompile.passes.rewrite import Match, applies, require, rule
 
 LINEAR = (Dense, Conv, ConvTranspose)
 _BATCH_NORM = ("?=gamma", "?=beta", "=mean", "=variance")
@@ -111,11 +112,30 @@ def fold_shift(m: Match) -> Value:
 @rule("absorb-bias", like(Add, like(LINEAR, "x", "kernel", bind="linear"), "bias"))
 def absorb_bias(m: Match) -> Value:
     """Add a vector of any kind, known or not, as the bias of a linear operator that has none."""
-    m.used_once("linear")
     axis = channel_axis(m.op("linear"), m.type.rank)
-    fits = m.type == m.linear.type and axis == m.type.rank - 1 and m.bias.type.shape == m.type.shape[axis:]
-    require(fits, "the shift is not a vector over the channels")
+    applies(m.type == m.linear.type and axis == m.type.rank - 1 and m.bias.type.shape == m.type.shape[axis:])
+    m.used_once("linear")
     return m.op("linear")(m.x, m.kernel, m.bias)
+
+
+@rule(
+    "fold-through-reshape",
+    like((Add, Multiply), like(Reshape, like(Dense, "x", "=kernel", "?=bias")), "=c", bind="affine"),
+)
+def fold_through_reshape(m: Match) -> Value:
+    """A dense layer's result split into heads, then scaled or shifted: the kernel and bias take it."""
+    m.used_once("reshape", "dense")
+    batch, shape = m.dense.type.shape[:-1], m.reshape.type.shape
+    tail = shape[len(batch) :]
+    applies(shape[: len(batch)] == batch and m.type == m.reshape.type and m.c.type.rank <= len(tail))
+    vector = np.broadcast_to(m.array("c"), tail).reshape(-1)
+    kernel, bias, like_this = m.kernel, m.array("bias", 0.0), m.kernel if m.bias is None else m.bias
+    if isinstance(m.op("affine"), Add):
+        new_bias = m.weight(like_this, bias + vector, "bias" if m.bias is None else "")
+    else:
+        kernel = m.weight(m.kernel, m.array("kernel") * vector)
+        new_bias = None if m.bias is None else m.weight(m.bias, bias * vector)
+    return Reshape(shape)(Dense()(m.x, kernel, new_bias))
 
 
 # ---- forward
@@ -203,6 +223,6 @@ def fold_scale_under_shift(m: Match) -> Value:
 @rule("drop-zero-bias", like(LINEAR, "x", "kernel", "=bias", bind="linear"))
 def drop_zero_bias(m: Match) -> Value:
     one_node = isinstance(m.op("linear"), Dense) and m.type.rank == 2
-    require(not one_node, "Gemm adds it in passing")
-    require(not np.any(m.array("bias")), "the bias is not zero")
+    applies(not one_node)
+    applies(not np.any(m.array("bias")))
     return m.op("linear")(m.x, m.kernel, None)

@@ -15,7 +15,7 @@ from kcompile.operators.shape import Concat, Reshape, Transpose
 from kcompile.passes.elementwise import UNARY
 from kcompile.passes.movement import cheap_reshape
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, require, rule
+from kcompile.passes.rewrite import Match, applies, require, rule
 
 
 def _order(image: Type, perm: tuple[int, ...]) -> np.ndarray:
@@ -33,7 +33,7 @@ def _flattens(flat: Type, image: Type) -> bool:
 
 @rule("flatten-dense", like(Dense, like(Reshape, like(Transpose, "x")), "=kernel", "?bias"))
 def flatten_dense(m: Match) -> Value:
-    require(_flattens(m.reshape.type, m.transpose.type), "it does not flatten all axes but the first")
+    applies(_flattens(m.reshape.type, m.transpose.type))
     order = _order(m.x.type, m.op("transpose").perm)
     kernel = np.empty_like(m.array("kernel"))
     kernel[order] = m.array("kernel")
@@ -44,7 +44,7 @@ def flatten_dense(m: Match) -> Value:
 def flatten_concat_dense(m: Match) -> Value:
     """The same for images that are flattened and joined with other features."""
     kernel, parts, start = m.array("kernel").copy(), [], 0
-    require(m.concat.type.rank == 2 and m.op("concat").axis in (1, -1), "it joins no vectors")
+    applies(m.concat.type.rank == 2 and m.op("concat").axis in (1, -1))
     for part in m.concat.inputs:
         size = part.type.shape[1]
         require(isinstance(size, int), "a part's size is not fixed")
@@ -57,14 +57,14 @@ def flatten_concat_dense(m: Match) -> Value:
             part = Reshape(part.type.shape)(x)
         parts.append(part)
         start += size
-    require(parts != list(m.concat.inputs), "no part is a transposed image")
+    applies(parts != list(m.concat.inputs))
     return Dense()(m.op("concat")(*parts), m.weight(m.kernel, kernel), m.bias)
 
 
 @rule("dense-unflatten", like(Transpose, like(Reshape, like(Dense, "x", "=kernel", "?=bias"))))
 def dense_unflatten(m: Match) -> Value:
     m.used_once("reshape", "dense")
-    require(_flattens(m.dense.type, m.reshape.type), "it does not keep the first axis")
+    applies(_flattens(m.dense.type, m.reshape.type))
     order = _order(m.reshape.type, m.op("transpose").perm)
     kernel = m.weight(m.kernel, m.array("kernel")[:, order])
     bias = None if m.bias is None else m.weight(m.bias, m.array("bias")[order])
@@ -75,7 +75,7 @@ def dense_unflatten(m: Match) -> Value:
 def activation_before_flatten(m: Match) -> Value:
     """Puts the flattening next to what reads it, so that flatten-dense sees it."""
     m.used_once("reshape", "transpose")
-    require(_flattens(m.reshape.type, m.transpose.type), "it does not flatten all axes but the first")
+    applies(_flattens(m.reshape.type, m.transpose.type))
     return Reshape(m.reshape.type.shape)(Transpose(m.op("transpose").perm)(m.op("unary")(m.x)))
 
 
@@ -83,7 +83,7 @@ def activation_before_flatten(m: Match) -> Value:
 def activation_after_unflatten(m: Match) -> Value:
     """Puts the transpose next to the dense layer that makes the image, so that dense-unflatten sees it."""
     m.used_once("reshape", "unary")
-    require(isinstance(m.x.op, (Dense, *UNARY)), "no dense layer makes the image")
-    require(_flattens(m.unary.type, m.reshape.type), "it does not keep the first axis")
+    applies(isinstance(m.x.op, (Dense, *UNARY)))
+    applies(_flattens(m.unary.type, m.reshape.type))
     require(cheap_reshape(m.x.type, m.reshape.type.shape), "the reshape would have to compute sizes")
     return m.op("unary")(Transpose(m.op("transpose").perm)(Reshape(m.reshape.type.shape)(m.x)))

@@ -28,7 +28,7 @@ from kcompile.operators.logic import Clip, LogicalAnd, LogicalNot, LogicalOr, Wh
 from kcompile.operators.math import Rsqrt, Sqrt
 from kcompile.passes.elementwise import NEVER_NEGATIVE
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, require, rule
+from kcompile.passes.rewrite import Match, applies, require, rule
 
 
 def _all(m: Match, name: str, number: float) -> None:
@@ -36,7 +36,7 @@ def _all(m: Match, name: str, number: float) -> None:
     assert data is not None
     # The first element tells for most, and some of these arrays are embeddings of a gigabyte.
     fits = data.size == 0 or (data.flat[0] == number and bool(np.all(data == number)))
-    require(fits, f"{name} is not {number:g} everywhere")
+    applies(fits)
 
 
 def _same(m: Match, value: Value) -> Value:
@@ -69,7 +69,7 @@ def multiply_self(m: Match) -> Value:
 
 @rule("power-minus-one", like(Power, "x", "=c"))
 def power_minus_one(m: Match) -> Value:
-    require(m.x.type.dtype.is_float, "x is not a float tensor")
+    applies(m.x.type.dtype.is_float)
     _all(m, "c", -1)
     return Reciprocal()(_same(m, m.x))
 
@@ -180,7 +180,7 @@ def and_or_constant(m: Match) -> Value:
 @rule("where-constant", like(Where, "=condition", "x", "y"))
 def where_constant(m: Match) -> Value:
     condition = m.array("condition")
-    require(bool(condition.all() or not condition.any()), "the condition varies")
+    applies(bool(condition.all() or not condition.any()))
     return _same(m, m.x if condition.all() else m.y)
 
 
@@ -198,7 +198,7 @@ def where_not(m: Match) -> Value:
 def fold_integer_division(m: Match) -> Value:
     """In numpy, and not with the other constants: ONNX Runtime's own integer Div(-2**31, -1) ends the process."""
     x, y = m.array("x"), m.array("y")
-    require(m.type.dtype.is_integer, "it divides floats")
+    applies(m.type.dtype.is_integer)
     require(bool(np.all(y != 0)), "it divides by zero")
     with np.errstate(over="ignore"):
         return constant(x // y if isinstance(m.op("division"), FloorDivide) else x % y)
@@ -210,7 +210,7 @@ def fold_integer_division(m: Match) -> Value:
 @rule("subtract-constant", like(Subtract, "x", "=c"))
 def subtract_constant(m: Match) -> Value:
     """As an addition, which the affine rules know: exact for floats."""
-    require(m.type.dtype.is_float, "it subtracts integers")
+    applies(m.type.dtype.is_float)
     require(m.uses(m.c) == 1 or m.c.type.size == 1, "the constant is used elsewhere")
     return Add()(m.x, m.weight(m.c, -m.array("c")))
 
@@ -227,7 +227,7 @@ def merge_adds(m: Match) -> Value:
 )
 def merge_scales(m: Match) -> Value:
     """(x * a) / b as x * (a / b)."""
-    require(m.type.dtype.is_float, "it scales integers")
+    applies(m.type.dtype.is_float)
     with np.errstate(all="ignore"):
         a = 1 / m.array("a") if isinstance(m.op("inner"), Divide) else m.array("a")
         b = 1 / m.array("b") if isinstance(m.op("outer"), Divide) else m.array("b")

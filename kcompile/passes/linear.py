@@ -9,14 +9,14 @@ from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.shape import Pad
 from kcompile.passes.affine import channel_axis
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, require, rule
+from kcompile.passes.rewrite import Match, applies, require, rule
 
 
 @rule("dense-from-matmul", like(MatMul, "x", "kernel"))
 def dense_from_matmul(m: Match) -> Value:
     kernel, x = m.kernel, m.x
-    require(isinstance(kernel.op, (Weight, Constant)) and kernel.type.rank == 2, "it multiplies no matrix of weights")
-    require(x.type.rank >= 2 and x.type.dtype.is_float, "x is not a float tensor of vectors")
+    applies(isinstance(kernel.op, (Weight, Constant)) and kernel.type.rank == 2)
+    applies(x.type.rank >= 2 and x.type.dtype.is_float)
     return Dense()(x, kernel, None)
 
 

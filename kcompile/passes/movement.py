@@ -11,7 +11,7 @@ from kcompile.operators.reduction import All, Any, LogSumExp, Max, Mean, Min, Pr
 from kcompile.operators.shape import Expand, ExpandDims, Reshape, Squeeze, Transpose
 from kcompile.passes.elementwise import BINARY
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, require, rule, skip
+from kcompile.passes.rewrite import Match, Skip, applies, require, rule
 
 REDUCTIONS = (Sum, Mean, Max, Min, Product, Any, All, LogSumExp)
 _RESHAPING = (Reshape, ExpandDims, Squeeze)
@@ -36,7 +36,7 @@ def transpose_as_reshape(m: Match) -> Value:
     """Moving axes of size 1 moves no element."""
     perm, shape = m.op("transpose").perm, m.x.type.shape
     moved = [i for i in perm if shape[i] != 1]
-    require(moved == sorted(moved), "it moves elements")
+    applies(moved == sorted(moved))
     require(cheap_reshape(m.x.type, m.type.shape), "the reshape would have to compute sizes")
     return Reshape(m.type.shape)(m.x)
 
@@ -61,13 +61,13 @@ def reshape_of_reshape(m: Match) -> Value:
 @rule("reshape-ones", like(Reshape, "x"))
 def reshape_ones(m: Match) -> Value:
     """A Reshape that only adds or drops sizes of 1, and would have to compute sizes, as ExpandDims or Squeeze."""
-    require(not cheap_reshape(m.x.type, m.type.shape), "the reshape is cheap")
+    applies(not cheap_reshape(m.x.type, m.type.shape))
     more, less = m.type.shape, m.x.type.shape
     for longer, shorter, make in ((more, less, ExpandDims), (less, more, Squeeze)):
         axes = _ones_to_drop(longer, shorter)
         if axes:
             return make(axes)(m.x)
-    skip("it does more than add or drop sizes of 1")
+    raise Skip
 
 
 def _ones_to_drop(longer: Sequence[DimLike], shorter: Sequence[DimLike]) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ def reshape_of_reduction(m: Match) -> Value:
     m.used_once("reduction")
     op = m.op("reduction")
     other = op.replace(keepdims=not op.keepdims)(m.x)
-    require(other.type == m.type, "it does more than put the reduced axes back or drop them")
+    applies(other.type == m.type)
     return other
 
 
@@ -106,5 +106,5 @@ def expand_before_right(m: Match) -> Value:
 def _without_expand(m: Match, left: Value, right: Value) -> Value:
     """The operator broadcasts by itself, where the other operand has the full shape."""
     result: Value = m.op("binary")(left, right)
-    require(result.type == m.type, "the other operand does not have the full shape")
+    applies(result.type == m.type)
     return result

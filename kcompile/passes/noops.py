@@ -20,7 +20,7 @@ from kcompile.operators.shape import (
     Transpose,
 )
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, require, rule
+from kcompile.passes.rewrite import Match, applies, require, rule
 
 _SAME_TYPE = (Reshape, Expand, Cast, Slice, Pad, Tile, ExpandDims, Squeeze, Flip, Transpose)
 
@@ -29,24 +29,24 @@ _SAME_TYPE = (Reshape, Expand, Cast, Slice, Pad, Tile, ExpandDims, Squeeze, Flip
 def no_op(m: Match) -> Value:
     """Reshape, Expand, Cast, Slice, Pad, Tile ... to what x is already."""
     op = m.op_.op
-    require(m.type == m.x.type, "it changes the type")
+    applies(m.type == m.x.type)
     if isinstance(op, Transpose):
-        require(op.perm == tuple(range(len(op.perm))), "it moves axes")
+        applies(op.perm == tuple(range(len(op.perm))))
     elif isinstance(op, Flip):
-        require(all(m.x.type.shape[a] == 1 for a in op.axes), "it turns an axis round")
+        applies(all(m.x.type.shape[a] == 1 for a in op.axes))
     elif isinstance(op, Slice):
-        require(all(s == 1 or d == 1 for s, d in zip(op.steps, m.type.shape, strict=True)), "it reorders or skips")
+        applies(all(s == 1 or d == 1 for s, d in zip(op.steps, m.type.shape, strict=True)))
     elif isinstance(op, Pad):
         # Cropping at one end what is added at the other keeps the type too.
-        require(all(n == 0 for pair in op.pads for n in pair), "it moves x")
+        applies(all(n == 0 for pair in op.pads for n in pair))
     elif isinstance(op, Tile):
-        require(all(r == 1 for r in op.repeats), "it repeats")
+        applies(all(r == 1 for r in op.repeats))
     return m.x
 
 
 @rule("concat-one", like(Concat))
 def concat_one(m: Match) -> Value:
-    require(len(m.concat.inputs) == 1, "it joins several tensors")
+    applies(len(m.concat.inputs) == 1)
     return m.concat.inputs[0]
 
 
@@ -58,19 +58,19 @@ def concat_of_concat(m: Match) -> Value:
     for value in m.concat.inputs:
         nested = value.op == op and m.uses(value) == 1
         parts += value.inputs if nested else (value,)
-    require(len(parts) > len(m.concat.inputs), "no part is a concat of its own along the axis")
+    applies(len(parts) > len(m.concat.inputs))
     return op(*parts)
 
 
 @rule("split-one", like(Split, "x"))
 def split_one(m: Match) -> tuple[Value, ...]:
-    require(len(m.split.node.results) == 1, "it splits")
+    applies(len(m.split.node.results) == 1)
     return (m.x,)
 
 
 @rule("dropout-zero", like(Dropout, "x", "?seed"))
 def dropout_zero(m: Match) -> Value:
-    require(m.op("dropout").rate == 0, "it drops")
+    applies(m.op("dropout").rate == 0)
     return m.x
 
 

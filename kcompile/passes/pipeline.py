@@ -46,8 +46,6 @@ IDENTITIES: tuple[Rule, ...] = (
     identities.reciprocal_sqrt,
     identities.keeps_positive,
     identities.relu_of_leaky,
-    identities.relu_of_clip,
-    identities.clip_of_relu,
     identities.clip_of_clip,
     identities.clip_unbounded,
     identities.not_not,
@@ -68,7 +66,10 @@ MOVEMENT: tuple[Rule, ...] = (
 )
 LINEAR: tuple[Rule, ...] = (linear.dense_from_matmul, affine.absorb_bias, linear.pad_into_conv)
 NOT_NEEDED: tuple[Rule, ...] = (attention.drop_mask, control.cond_constant)
-# These move roundings about or read the weights, so they are for graphs that are trained no more.
+# What follows is for graphs that are trained no more.
+# relu has the slope 0 at 0, a clip from 0 has 1: the same values, but not the same gradients.
+CLIPS: tuple[Rule, ...] = (identities.relu_of_clip, identities.clip_of_relu)
+# These move roundings about, and read the weights.
 DEPLOY_LINEAR: tuple[Rule, ...] = (
     linear.einsum_to_matmul,
     identities.subtract_constant,
@@ -79,6 +80,7 @@ AFFINE: tuple[Rule, ...] = (
     affine.fold_batch_norm,
     affine.fold_scale,
     affine.fold_shift,
+    affine.fold_through_reshape,
     affine.fold_batch_norm_forward,
     affine.fold_scale_forward,
     affine.fold_shift_forward,
@@ -128,7 +130,7 @@ DEPLOY = Pipeline(
     "deploy",
     reads_weights=True,
     passes=(
-        Pass("simplify", (*NO_OPS, *IDENTITIES, *MOVEMENT, *NOT_NEEDED)),
+        Pass("simplify", (*NO_OPS, *IDENTITIES, *CLIPS, *MOVEMENT, *NOT_NEEDED)),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("layout", channels_first),

@@ -28,7 +28,10 @@ FIRINGS_PER_NODE = 16
 
 
 class Skip(Exception):  # noqa: N818 - not an error: the rule declines
-    """Raised by a rule that leaves a match alone; the reason is shown by ``inspect --explain``."""
+    """Raised by a rule that leaves a match alone; the reason is shown by ``inspect --explain``.
+
+    Without a reason the rule is not about this match at all, which nobody needs to be told.
+    """
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,15 @@ def skip(reason: str) -> NoReturn:
 
 
 def require(condition: bool, reason: str) -> None:
-    """Skip with the reason unless ``condition``."""
+    """Skip with the reason unless ``condition``: something that the user could change stands in the way."""
     if not condition:
         raise Skip(reason)
+
+
+def applies(condition: bool) -> None:
+    """Skip in silence unless ``condition``, which belongs to the pattern but can't be written in it."""
+    if not condition:
+        raise Skip
 
 
 def apply_rules(graph: Graph, rules: Sequence[Rule], reads_weights: bool, log: Log) -> Graph:
@@ -218,7 +227,8 @@ class _Sweep:
                 try:
                     replacement = entry.function(Match(self, node.results[0], found.bound))
                 except Skip as reason:
-                    self.skipped.append(Skipped(entry.name, node.origin, str(reason)))
+                    if str(reason):
+                        self.skipped.append(Skipped(entry.name, node.origin, str(reason)))
                     continue
                 return self._replace(entry, node, found, replacement)
         return None

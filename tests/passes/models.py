@@ -9,15 +9,17 @@ import numpy as np
 
 from kcompile.ir import Graph, Type, Value, constant, input_value, origin, symbol, weight
 from kcompile.ir.types import f32
-from kcompile.operators.activation import Relu, Sigmoid, Softmax
+from kcompile.operators.activation import Gelu, Relu, Sigmoid, Softmax
 from kcompile.operators.arithmetic import Add, Divide, Multiply, Subtract
+from kcompile.operators.attention import Attention
 from kcompile.operators.convolution import Conv, ConvTranspose
+from kcompile.operators.einsum import Einsum
 from kcompile.operators.image import Resize
 from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.normalization import BatchNorm, LayerNorm
 from kcompile.operators.pooling import AveragePool, MaxPool
 from kcompile.operators.reduction import Max, Mean
-from kcompile.operators.shape import Concat, Expand, Pad, Reshape
+from kcompile.operators.shape import Concat, Expand, Pad, Reshape, Slice, Transpose
 
 N = symbol("N")
 
@@ -152,7 +154,24 @@ def tabular() -> Graph:
     return net.graph("tabular", [x], Softmax()(net.dense(y, "d3", 3)))
 
 
+def transformer() -> Graph:
+    """One encoder block in Keras's manner: projections to heads by einsum, biases behind them, a free length."""
+    net, T = Net(), symbol("T")
+    x = input_value("x", Type(f32, (N, T, 6)))
+
+    def heads(name: str) -> Value:
+        projected = Einsum("abc,cde->abde")(x, net.weight(f"{name}/kernel", 6, 2, 3))
+        return Transpose((0, 2, 1, 3))(Add()(projected, net.weight(f"{name}/bias", 2, 3)))
+
+    y = Transpose((0, 2, 1, 3))(Attention()(heads("q"), heads("k"), heads("v"), None))
+    y = Add()(Einsum("abcd,cde->abe")(y, net.weight("o/kernel", 2, 3, 6)), net.weight("o/bias", 6))
+    y = LayerNorm(0.1)(Add()(x, y), net.weight("ln/gamma", 6), net.weight("ln/beta", 6))
+    y = Add()(y, net.dense(Gelu()(net.dense(y, "up", 8)), "down", 6))
+    return net.graph("transformer", [x], net.dense(Slice((0, 0, 0), (None, 1, None), (1, 1, 1))(y), "head", 2))
+
+
 MODELS: dict[str, Callable[[], Graph]] = {
     "digits": digits, "digits_flat": lambda: digits(True), "unet": unet, "resnet": resnet, "mobilenet": mobilenet,
     "decoder": decoder, "preactivated": preactivated, "sequence": sequence, "tabular": tabular,
+    "transformer": transformer,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kcompile.ir import parse, show, verify
+from kcompile.ir import Graph, parse, show, verify
 from kcompile.operators.registry import OPERATORS
 from kcompile.passes.pipeline import DEPLOY, TRAIN, optimize
 from tests.passes.support import PASSES, RULES, apply, evaluate, same_values, with_weights
@@ -33,13 +33,14 @@ def _split(path: Path, i: int) -> tuple[str, str]:
     return before.removesuffix("\n=>"), after.strip()
 
 
-def _graph(path: Path, i: int):
+def golden_graph(path: Path, i: int) -> Graph:
+    """The graph before, with random weights."""
     return with_weights(verify(parse(_split(path, i)[0], OPERATORS)))
 
 
 @pytest.mark.parametrize(("path", "i"), CASES)
 def test_golden(path: Path, i: int) -> None:
-    before = _graph(path, i)
+    before = golden_graph(path, i)
     after, log = apply(before, path.stem)
     skipped = [f"skipped: {s.reason}" for s in log.skipped]
     shown = show(verify(after)) if after is not before else (skipped or ["unchanged"])[0]
@@ -58,9 +59,9 @@ def _write(path: Path, i: int, shown: str) -> None:
 @pytest.mark.parametrize(("path", "i"), CASES)
 def test_optimising_twice_changes_nothing(path: Path, i: int) -> None:
     for pipeline in (TRAIN, DEPLOY):
-        once = optimize(_graph(path, i), pipeline, evaluate=evaluate, verify=True).graph
+        once = optimize(golden_graph(path, i), pipeline, evaluate=evaluate, verify=True).graph
         assert optimize(once, pipeline, evaluate=evaluate).graph == once
-        same_values(_graph(path, i), once)
+        same_values(golden_graph(path, i), once)
 
 
 def test_every_rule_and_pass_has_a_golden_file() -> None:
