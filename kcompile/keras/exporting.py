@@ -92,7 +92,7 @@ def export(
     from kcompile.onnx import files
     from kcompile.onnx.model import check_opset, to_onnx
 
-    path = _path(path)
+    path = check_path(path)
     opset = check_opset(opset)
     clock = _Clock(on_step)
     graph = clock.time("trace", lambda: _graph(model, inputs, batch))
@@ -138,7 +138,8 @@ class _Clock:
         return result
 
 
-def _path(path: str | Path) -> Path:
+def check_path(path: str | Path) -> Path:
+    """The path of a file to write; UsageError where it can't be one."""
     path = Path(path)
     if path.suffix != ".onnx":
         raise UsageError(f"{path}: an export's name ends in .onnx")

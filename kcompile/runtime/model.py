@@ -64,15 +64,16 @@ class OnnxModel:
         missing = [k for k in self.inputs if k not in given]
         if missing:
             raise UsageError(f"no value for the model's input(s) {missing}")
-        return {name: self._array(name, value) for name, value in given.items()}
+        return {name: self.array(name, value) for name, value in given.items()}
 
-    def _array(self, name: str, value: Any) -> np.ndarray:
+    def array(self, name: str, value: Any) -> np.ndarray:
+        """``value`` in an input's dtype; UsageError where its kind or shape does not fit."""
         spec = self.inputs[name]
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
         wanted = np.dtype(_DTYPES[spec.type])
         if array.dtype != wanted:
-            kinds = "biu" if wanted.kind in "iu" else "biuf"
-            if wanted.kind not in "biuf" or array.dtype.kind not in kinds:
+            kinds = {"b": "biu", "i": "biu", "u": "biu", "f": "biuf"}.get(wanted.kind, "")
+            if array.dtype.kind not in kinds:
                 raise UsageError(f"input {name!r} wants {wanted}, got {array.dtype}")
             array = array.astype(wanted)
         shape = spec.shape

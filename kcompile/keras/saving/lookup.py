@@ -31,7 +31,7 @@ def find(identifier: Any, classes: Sequence[type], what: str, aliases: dict[str,
         return found() if isinstance(found, type) else found
     if isinstance(identifier, type):
         return identifier()
-    if callable(identifier):
+    if callable(identifier) or hasattr(identifier, "get_config"):
         return identifier
     raise ValueError(f"Could not interpret {what} identifier: {identifier!r}")
 

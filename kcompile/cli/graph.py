@@ -1,0 +1,72 @@
+"""``kcompile graph``."""
+
+from __future__ import annotations
+
+import click
+
+from kcompile.cli import output
+from kcompile.cli.explain import explanation
+from kcompile.cli.export import Batch
+
+
+@click.command("graph", short_help="A model's graph as text, and what the optimiser did to it.")
+@click.argument("source", metavar="SCRIPT|FILE.keras|FILE.onnx")
+@click.option("--name", help="Which model of the script.")
+@click.option("--stage", type=click.Choice(["traced", "optimised"]), default="optimised", help="Before or after the passes.")
+@click.option("--batch", type=Batch(), default="dynamic", help="A fixed batch size.")
+@click.option("--custom", multiple=True, metavar="FILE", help="A script to run first.")
+@click.option("--explain", is_flag=True, help="Show which rules fired where, and which were skipped and why.")
+@click.option("--full", is_flag=True, help="Write large constants out, so that the text parses back.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def command(
+    source: str,
+    name: str | None,
+    stage: str,
+    batch: int | None,
+    custom: tuple[str, ...],
+    explain: bool,
+    full: bool,
+    as_json: bool,
+) -> None:
+    """Print a graph: the IR of a script or Keras file, or the nodes of an ONNX file."""
+    if source.endswith(".onnx"):
+        text = _onnx_text(source)
+        output.result({"graph": text}, text, as_json)
+        return
+    from kcompile.cli.script import load_model
+    from kcompile.ir import show
+    from kcompile.keras import exporting
+    from kcompile.keras.tracing import trace
+
+    graph = trace(load_model(source, name, custom).model, batch=batch)
+    fired: list = []
+    skipped: list = []
+    if stage == "optimised" or explain:
+        result = exporting.optimized(graph)
+        fired, skipped = result.fired, result.skipped
+        graph = result.graph if stage == "optimised" else graph
+    text = show(graph, elide=not full)
+    data = {"graph": text}
+    if explain:
+        account = explanation(fired, skipped)
+        text += "\n\n" + account
+        data["explain"] = account
+    output.result(data, text, as_json)
+
+
+def _onnx_text(path: str) -> str:
+    import onnx
+
+    from kcompile.onnx.files import read
+
+    model = read(path, weights=False)
+    for tensor in model.graph.initializer:
+        # The printer writes every number of every weight; names and shapes are what a reader wants.
+        size = 1
+        for dim in tensor.dims:
+            size *= dim
+        if size > 16:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+    return onnx.printer.to_text(model)

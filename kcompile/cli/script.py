@@ -1,0 +1,151 @@
+"""Loads a model out of a user's Python script or a ``.keras`` file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kcompile.errors import KcompileError, ScriptError, UsageError, did_you_mean
+
+
+@dataclass
+class Loaded:
+    """A model and the namespace it came from (empty for a file)."""
+
+    model: Any
+    namespace: dict[str, Any]
+    source: Path
+
+
+def load_model(source: str, name: str | None = None, custom: tuple[str, ...] = ()) -> Loaded:
+    """The model of a script or of a ``.keras`` / ``.h5`` file; ``custom`` scripts are run first.
+
+    Raises ScriptError naming file and line for a script that fails, holds no model or several.
+    """
+    for script in custom:
+        run_script(Path(script))
+    path = Path(source)
+    if not path.is_file():
+        raise UsageError(f"{source}: no such file")
+    if path.suffix in (".keras", ".h5", ".hdf5"):
+        from kcompile.keras.saving.keras_file import load_model as load_file
+
+        return Loaded(load_file(path), {}, path)
+    if path.suffix != ".py":
+        raise UsageError(f"{source}: expected a Python script (.py) or a Keras file (.keras)")
+    namespace = run_script(path)
+    return Loaded(find_model(namespace, path, name), namespace, path)
+
+
+def run_script(path: Path) -> dict[str, Any]:
+    """The script's namespace after running it as a module, not as ``__main__``; its prints go to stderr.
+
+    Raises ScriptError with file and line for a syntax error, an exception or a ``sys.exit``.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    name = path.stem
+    with _script_surroundings(path, name) as module:
+        try:
+            code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+            exec(code, module.__dict__)  # noqa: S102: running the user's own script is the command's job
+        except KcompileError as error:
+            raise type(error)(f"{_place(error, path)}: {error}") from error
+        except SyntaxError as error:
+            raise ScriptError(f"{error.filename}:{error.lineno}: syntax error: {error.msg}") from error
+        except (UnicodeDecodeError, ValueError) as error:
+            raise ScriptError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
+        except SystemExit as error:
+            raise ScriptError(
+                f"{_place(error, path)}: the script called sys.exit({error.code!r}); guard it with "
+                "`if __name__ == '__main__':`"
+            ) from error
+        except Exception as error:
+            raise ScriptError(f"{_place(error, path)}: {type(error).__name__}: {_line(error)}") from error
+    return module.__dict__
+
+
+@contextlib.contextmanager
+def _script_surroundings(path: Path, name: str) -> Iterator[types.ModuleType]:
+    """The script's folder on sys.path, its module in sys.modules (for pickle and dataclasses), prints to stderr."""
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    folder = str(path.resolve().parent)
+    previous = sys.modules.get(name)
+    sys.path.insert(0, folder)
+    sys.modules[name] = module
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield module
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+        if previous is not None:
+            sys.modules[name] = previous
+
+
+def find_model(namespace: dict[str, Any], path: Path, name: str | None) -> Any:
+    """What the script calls ``name`` or ``model``, the one model that it defines, or what ``build()`` gives."""
+    from kcompile.keras.models import Model
+
+    models = {k: v for k, v in namespace.items() if isinstance(v, Model)}
+    if name is not None:
+        if name in models:
+            return models[name]
+        target = namespace.get(name)
+        if callable(target):
+            return _call(target, name, path)
+        raise ScriptError(f"{path}: no model is called {name!r}{did_you_mean(name, models)}")
+    if "model" in models:
+        return models["model"]
+    distinct = {id(v): v for v in models.values()}
+    if len(distinct) == 1:
+        return next(iter(distinct.values()))
+    if len(distinct) > 1:
+        raise ScriptError(f"{path}: defines {len(distinct)} models ({', '.join(models)}); choose one with --name")
+    if callable(namespace.get("build")):
+        return _call(namespace["build"], "build", path)
+    raise ScriptError(
+        f"{path}: defines no model; call one `model`, or write a function `build()` that returns it "
+        "(models built with another Keras don't count: use `from kcompile import keras`)"
+    )
+
+
+def _call(function: Any, name: str, path: Path) -> Any:
+    from kcompile.keras.layers import Layer
+
+    made = call_user(function, path)
+    if not isinstance(made, Layer):
+        raise ScriptError(f"{path}: {name}() returned {type(made).__name__}, not a model")
+    return made
+
+
+def call_user(function: Any, path: Path, *args: Any) -> Any:
+    """A function of the script; what it raises becomes a ScriptError with file and line, prints go to stderr."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return function(*args)
+    except KcompileError as error:
+        raise type(error)(f"{_place(error, path)}: {error}") from error
+    except SystemExit as error:
+        raise ScriptError(f"{_place(error, path)}: the script called sys.exit({error.code!r})") from error
+    except Exception as error:
+        raise ScriptError(f"{_place(error, path)}: {type(error).__name__}: {_line(error)}") from error
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """``file:line`` of the innermost frame in the user's script, else of the script itself."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f"{path}:{frames[-1].lineno}" if frames else str(path)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "(no message)"
+
+

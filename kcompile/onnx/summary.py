@@ -1,0 +1,132 @@
+"""What an ONNX file holds: ends, operators, parameters, work."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from kcompile.onnx.files import read
+
+ASSUMED = 32  # size of a free axis other than the batch, for counting work
+
+
+@dataclass
+class Summary:
+    """``flops`` counts multiplications and additions of matrix products and convolutions at batch 1.
+
+    None where a shape is not known; ``assumed`` names free axes that were taken as 32.
+    """
+
+    path: str
+    size: int
+    opset: int
+    ir_version: int
+    producer: str
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    nodes: int
+    operators: dict[str, int]
+    parameters: int
+    flops: int | None
+    assumed: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def summarize(path: str | Path) -> Summary:
+    """Read a file's summary; the weights' values are not loaded where they lie beside it."""
+    model = read(path, weights=False)
+    graph = model.graph
+    known = {i.name for i in graph.initializer}
+    inputs = [_end(v) for v in graph.input if v.name not in known]
+    operators = Counter(n.op_type if not n.domain else f"{n.domain}.{n.op_type}" for n in _all_nodes(graph))
+    flops, assumed = _flops(model)
+    return Summary(
+        str(path),
+        Path(path).stat().st_size,
+        next((o.version for o in model.opset_import if not o.domain), 0),
+        model.ir_version,
+        f"{model.producer_name} {model.producer_version}".strip(),
+        inputs,
+        [_end(v) for v in graph.output],
+        sum(operators.values()),
+        dict(operators.most_common()),
+        sum(math.prod(i.dims) for i in graph.initializer if i.data_type in _FLOATS),
+        flops,
+        assumed,
+        {p.key: p.value for p in model.metadata_props},
+    )
+
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
+
+
+def _end(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    dims = [d.dim_param or "?" if not d.HasField("dim_value") else d.dim_value for d in kind.shape.dim]
+    dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type)) if kind.elem_type else "?"
+    return {"name": value.name, "dtype": dtype, "shape": dims}
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Any:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _all_nodes(attribute.g)
+
+
+def _flops(model: onnx.ModelProto) -> tuple[int | None, list[str]]:
+    assumed: list[str] = []
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in fixed.graph.input:
+        for i, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                if i and dim.dim_param not in assumed:
+                    assumed.append(dim.dim_param or "?")
+                dim.dim_value = ASSUMED if i else 1
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return None, assumed
+    shapes = {i.name: list(i.dims) for i in inferred.graph.initializer}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        shapes[value.name] = [d.dim_value if d.HasField("dim_value") else None for d in dims]  # type: ignore[misc]
+    total = 0
+    for node in inferred.graph.node:
+        work = _work(node, shapes)
+        if work is None:
+            return None, assumed
+        total += work
+    return total, assumed
+
+
+def _work(node: onnx.NodeProto, shapes: dict[str, list[Any]]) -> int | None:
+    """2 x multiply-adds of one node; 0 for what is no product; None where a shape is missing."""
+    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
+        return 0
+    wanted = [shapes.get(n) for n in (*node.input[:2], node.output[0] or node.input[0])]
+    if any(s is None or None in s for s in wanted):
+        return None
+    a, b, out = wanted  # type: ignore[misc]
+    if node.op_type == "Conv":
+        return 2 * math.prod(out) * math.prod(b[1:])
+    if node.op_type == "ConvTranspose":
+        return 2 * math.prod(a) * math.prod(b[1:])
+    if node.op_type in ("Gemm", "MatMul"):
+        inner = a[-1]
+        if node.op_type == "Gemm" and any(x.name == "transA" and x.i for x in node.attribute):
+            inner = a[0]
+        return 2 * math.prod(out) * inner
+    hidden = next((x.i for x in node.attribute if x.name == "hidden_size"), 0)
+    steps, batch = a[0], a[1]
+    return 2 * steps * batch * math.prod(b[:2]) * (b[2] + hidden)
