@@ -174,7 +174,7 @@ class _ArgReduction(Op):
 
     def onnx(self, o: Dynamic, x: str) -> str:
         axis = normal_axis(self.axis, o.inputs[0].rank)
-        form = lambda x: o.node(self.onnx_type, x, axis=axis, keepdims=int(self.keepdims))  # noqa: E731
+        form = partial(o.node, self.onnx_type, axis=axis, keepdims=int(self.keepdims))
         return compute(o, self.onnx_type, x, back=False, form=form)
 
 
@@ -248,7 +248,8 @@ class _Scanned(_Cumulative):
         state, element = input_value("state", part), input_value("element", part)
         after = self.step(state, element)
         body = o.region(Graph("step", [state, element], [after, after], ["after", "result"]), "step")
-        start = o.Expand(o.like(self.start(type.dtype), type.dtype), o.shape(part.shape))
+        neutral = o.like(self.start(type.dtype), type.dtype)
+        start = compute(o, "Expand", neutral, form=lambda v: o.Expand(v, o.shape(part.shape)))
         # Along axis 0 and transposed outside: a Scan along another axis dies of a tensor without elements.
         perm = (axis, *(i for i in range(type.rank) if i != axis))
         back = [perm.index(i) for i in range(type.rank)]

@@ -66,7 +66,10 @@ CASES = [
     *[Case(Sign(), numbers(3, 4, dtype=d), expected=np.sign) for d in NUMBERS],
     *[Case(Divide(), numbers(3, 4, dtype=d), DIVISOR.astype(d), expected=np.divide, dims=N0) for d in FLOATS],
     *[Case(Reciprocal(), positive(3, 4, dtype=d), expected=np.reciprocal, rtol=HALF.get(d, 1e-5)) for d in FLOATS],
-    *[Case(Power(), positive(3, 4, dtype=d), DIVISOR.astype(d), expected=np.power, dims=N0, rtol=HALF.get(d, 1e-5)) for d in FLOATS],
+    *[
+        Case(Power(), positive(3, 4, dtype=d), DIVISOR.astype(d), expected=np.power, dims=N0, rtol=HALF.get(d, 1e-5))
+        for d in FLOATS
+    ],
     *[Case(Power(), numbers(3, 4, dtype=d, start=0), DIVISOR.astype(d) // 2, expected=np.power) for d in INTEGERS],
     Case(Divide(), _f(1, -1, 0, INF), _f(0, 0, 0, INF), expected=np.divide, note="zeros"),
     Case(Maximum(), _f(1, NAN, 2, INF), _f(NAN, 1, 3, -INF), expected=np.maximum, note="nan"),
@@ -79,7 +82,7 @@ CASES = [
     Case(ArcTan2(), _f(0, 0, 1, -1, 0, 1, -1), _f(1, -1, 0, 0, 0, -1, -1), expected=np.arctan2, note="axes"),
     Case(ArcTan2(), _f(INF, -INF, INF, -INF, 1), _f(INF, INF, -INF, -INF, -INF), expected=np.arctan2, note="infinite"),
     Case(ArcTan2(), normal(3, dtype="float16"), normal(3, dtype="float16", seed=1), expected=np.arctan2, rtol=2e-3),
-]  # fmt: skip
+]
 
 
 @table(CASES)

@@ -15,16 +15,26 @@ N, T = symbol("N"), symbol("T")
 NAMES = ("bool", "int8", "int32", "int64", "uint8", "float16", "float32", "float64")
 
 CASES = [
-    *[Case(Fill(shape, 1, dtype(d)), expected=np.ones(shape, d)) for d in NAMES for shape in ((), (2, 3), (0, 3), (2000,))],
-    *[Case(Range(*entries, dtype("int32")), expected=np.arange(*entries, dtype=np.int32))
-      for entries in ((0, 10, 3), (5, 0, -2), (3, 3, 1), (0, 2000, 1), (0, -1, 1))],
+    *[
+        Case(Fill(shape, 1, dtype(d)), expected=np.ones(shape, d))
+        for d in NAMES
+        for shape in ((), (2, 3), (0, 3), (2000,))
+    ],
+    *[
+        Case(Range(*entries, dtype("int32")), expected=np.arange(*entries, dtype=np.int32))
+        for entries in ((0, 10, 3), (5, 0, -2), (3, 3, 1), (0, 2000, 1), (0, -1, 1))
+    ],
     Case(Range(0.0, 1.0, 0.1, dtype("float32")), expected=np.arange(0, 1, 0.1).astype(np.float32)),
     Case(Range(1.5, -1.0, -0.25, dtype("float64")), expected=np.arange(1.5, -1, -0.25)),
-    *[Case(Triangle(upper, k), numbers(3, 4, dtype=d), expected=lambda x, f=f, k=k: f(x, k), dims=N0)
-      for d in NAMES for upper, f in ((False, np.tril), (True, np.triu)) for k in (-1, 0, 2)],
+    *[
+        Case(Triangle(upper, k), numbers(3, 4, dtype=d), expected=lambda x, f=f, k=k: f(x, k), dims=N0)
+        for d in NAMES
+        for upper, f in ((False, np.tril), (True, np.triu))
+        for k in (-1, 0, 2)
+    ],
     Case(Triangle(), normal(2, 3, 3), expected=np.tril, dims={(0, 1): "T", (0, 2): "T"}),
     Case(Triangle(True, 1), normal(2, 0, 3), expected=np.triu, dims={(0, 1): "T"}),
-]  # fmt: skip
+]
 
 
 @table(CASES)

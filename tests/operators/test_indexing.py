@@ -57,31 +57,143 @@ def _one_hot(depth, axis, to="float32"):
 
 
 CASES = [
-    *[Case(Gather(1), numbers(3, 4, dtype=d), np.array([[0, -1], [2, 1]]), expected=lambda x, i: x[:, i], dims=N0M1) for d in STORED],
+    *[
+        Case(Gather(1), numbers(3, 4, dtype=d), np.array([[0, -1], [2, 1]]), expected=lambda x, i: x[:, i], dims=N0M1)
+        for d in STORED
+    ],
     Case(Gather(0), normal(3, 4), np.array([2, -3], np.int32), expected=lambda x, i: x[i], dims=N0M1),
     Case(Gather(0), normal(3, 4), np.array(-1), expected=lambda x, i: x[i], dims=N0),
     Case(Gather(-1), normal(2, 3, 4), np.zeros((0, 2), np.int64), expected=lambda x, i: x[..., i], dims=N0),
     Case(Gather(0), normal(0, 4), np.zeros(0, np.int64), expected=lambda x, i: x[i], dims=N0M1),
-    *[Case(GatherElements(1), numbers(3, 4, dtype=d), PAIRS, expected=lambda x, i: np.take_along_axis(x, i, 1), dims={**N0, (1, 0): "N"}) for d in STORED],
-    Case(GatherElements(0), normal(3, 2), np.array([[-1, 0]], np.int32), expected=lambda x, i: np.take_along_axis(x, i, 0), dims=N0M1),
+    *[
+        Case(
+            GatherElements(1),
+            numbers(3, 4, dtype=d),
+            PAIRS,
+            expected=lambda x, i: np.take_along_axis(x, i, 1),
+            dims={**N0, (1, 0): "N"},
+        )
+        for d in STORED
+    ],
+    Case(
+        GatherElements(0),
+        normal(3, 2),
+        np.array([[-1, 0]], np.int32),
+        expected=lambda x, i: np.take_along_axis(x, i, 0),
+        dims=N0M1,
+    ),
     Case(GatherElements(-1), normal(0, 2), np.zeros((0, 3), np.int64), expected=normal(0, 3), dims={**N0, (1, 0): "N"}),
-    *[Case(GatherNd(), numbers(3, 4, dtype=d), POSITIONS, expected=lambda x, i: x[i[:, 0], i[:, 1]], dims=N0M1) for d in STORED],
+    *[
+        Case(GatherNd(), numbers(3, 4, dtype=d), POSITIONS, expected=lambda x, i: x[i[:, 0], i[:, 1]], dims=N0M1)
+        for d in STORED
+    ],
     Case(GatherNd(), normal(3, 4), np.array([[[0], [-1]]], np.int32), expected=lambda x, i: x[i[..., 0]], dims=N0),
     Case(GatherNd(), normal(3, 4), np.zeros((0, 1), np.int64), expected=normal(0, 4), dims=N0M1),
-    *[Case(ScatterElements(1), numbers(3, 4, dtype=d), np.array([[0, -1], [2, 1], [0, 1]]), numbers(3, 2, dtype=d), expected=_scattered_elements(1, "none"), dims={(i, 0): "N" for i in range(3)}) for d in STORED],
-    *[Case(ScatterElements(1, r), numbers(3, 4, dtype=d), PAIRS, numbers(3, 2, dtype=d, start=2), expected=_scattered_elements(1, r), opsets=_opsets(r), dims=N0) for d in COMPUTED for r in COMBINE if r != "none"],
-    Case(ScatterElements(0), normal(3, 4), np.array([[2, 0]], np.int32), normal(1, 2), expected=_scattered_elements(0, "none"), dims=N0),
-    *[Case(ScatterNd(r), numbers(3, 4, dtype=d), POSITIONS, numbers(3, dtype=d, start=2), expected=_scattered_nd(r), opsets=_opsets(r), dims={(1, 0): "M", (2, 0): "M"}) for d in COMPUTED for r in COMBINE if r != "none"],
-    *[Case(ScatterNd(), numbers(3, 4, dtype=d), POSITIONS[:2], numbers(2, dtype=d), expected=_scattered_nd("none"), dims=N0) for d in STORED],
-    *[Case(ScatterNd(r), normal(3, 4), np.array([[-1], [0]], np.int32), normal(2, 4), expected=_scattered_nd(r), opsets=_opsets(r), dims={**N0, (1, 0): "M", (2, 0): "M"}) for r in COMBINE],
-    *[Case(ScatterNd(r), normal(3, 2, 2), np.array([[[2, 0], [0, 1]]]), normal(1, 2, 2), expected=_scattered_nd(r), opsets=_opsets(r), dims=N0) for r in COMBINE],
-    *[Case(OneHot(4, axis), numbers(2, 3, dtype=d, start=-1), expected=_one_hot(4, axis), dims=N0) for d in ("int32", "int64", "uint8", "int8") for axis in (0, 1, -1)],
-    *[Case(OneHot(3, -1, dtype(to)), np.array([0, 2, 3, -1]), expected=_one_hot(3, -1, to), dims=N0) for to in ("bool", "int32", "float16", "float64")],
+    *[
+        Case(
+            ScatterElements(1),
+            numbers(3, 4, dtype=d),
+            np.array([[0, -1], [2, 1], [0, 1]]),
+            numbers(3, 2, dtype=d),
+            expected=_scattered_elements(1, "none"),
+            dims={(i, 0): "N" for i in range(3)},
+        )
+        for d in STORED
+    ],
+    *[
+        Case(
+            ScatterElements(1, r),
+            numbers(3, 4, dtype=d),
+            PAIRS,
+            numbers(3, 2, dtype=d, start=2),
+            expected=_scattered_elements(1, r),
+            opsets=_opsets(r),
+            dims=N0,
+        )
+        for d in COMPUTED
+        for r in COMBINE
+        if r != "none"
+    ],
+    Case(
+        ScatterElements(0),
+        normal(3, 4),
+        np.array([[2, 0]], np.int32),
+        normal(1, 2),
+        expected=_scattered_elements(0, "none"),
+        dims=N0,
+    ),
+    *[
+        Case(
+            ScatterNd(r),
+            numbers(3, 4, dtype=d),
+            POSITIONS,
+            numbers(3, dtype=d, start=2),
+            expected=_scattered_nd(r),
+            opsets=_opsets(r),
+            dims={(1, 0): "M", (2, 0): "M"},
+        )
+        for d in COMPUTED
+        for r in COMBINE
+        if r != "none"
+    ],
+    *[
+        Case(
+            ScatterNd(),
+            numbers(3, 4, dtype=d),
+            POSITIONS[:2],
+            numbers(2, dtype=d),
+            expected=_scattered_nd("none"),
+            dims=N0,
+        )
+        for d in STORED
+    ],
+    *[
+        Case(
+            ScatterNd(r),
+            normal(3, 4),
+            np.array([[-1], [0]], np.int32),
+            normal(2, 4),
+            expected=_scattered_nd(r),
+            opsets=_opsets(r),
+            dims={**N0, (1, 0): "M", (2, 0): "M"},
+        )
+        for r in COMBINE
+    ],
+    *[
+        Case(
+            ScatterNd(r),
+            normal(3, 2, 2),
+            np.array([[[2, 0], [0, 1]]]),
+            normal(1, 2, 2),
+            expected=_scattered_nd(r),
+            opsets=_opsets(r),
+            dims=N0,
+        )
+        for r in COMBINE
+    ],
+    *[
+        Case(OneHot(4, axis), numbers(2, 3, dtype=d, start=-1), expected=_one_hot(4, axis), dims=N0)
+        for d in ("int32", "int64", "uint8", "int8")
+        for axis in (0, 1, -1)
+    ],
+    *[
+        Case(OneHot(3, -1, dtype(to)), np.array([0, 2, 3, -1]), expected=_one_hot(3, -1, to), dims=N0)
+        for to in ("bool", "int32", "float16", "float64")
+    ],
     Case(OneHot(3), np.array(1), expected=_one_hot(3, -1)),
     Case(OneHot(3), np.zeros((0, 2), np.int32), expected=_one_hot(3, -1), dims=N0),
-    *[Case(Embedding(), normal(5, 3, dtype=d), np.array([[0, 4], [1, 1]]), expected=lambda t, i: t[i], dims={(1, 0): "N"}) for d in ("float16", "float32", "float64")],
+    *[
+        Case(
+            Embedding(),
+            normal(5, 3, dtype=d),
+            np.array([[0, 4], [1, 1]]),
+            expected=lambda t, i: t[i],
+            dims={(1, 0): "N"},
+        )
+        for d in ("float16", "float32", "float64")
+    ],
     Case(Embedding(), normal(5, 3), np.zeros((2, 0), np.int32), expected=normal(2, 0, 3), dims={(1, 0): "N"}),
-]  # fmt: skip
+]
 
 
 @table(CASES)

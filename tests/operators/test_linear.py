@@ -27,24 +27,62 @@ def _dense(x, kernel, bias):
 
 
 SHAPES = [
-    ((3, 4), (4, 2)), ((4,), (4,)), ((4,), (4, 2)), ((3, 4), (4,)), ((5, 3, 4), (4, 2)), ((3, 4), (5, 4, 2)),
-    ((5, 1, 3, 4), (2, 4, 6)), ((4,), (5, 4, 2)), ((5, 3, 4), (4,)), ((3, 0), (0, 2)), ((0, 4), (4, 2)), ((1, 1), (1, 1)),
-]  # fmt: skip
+    ((3, 4), (4, 2)),
+    ((4,), (4,)),
+    ((4,), (4, 2)),
+    ((3, 4), (4,)),
+    ((5, 3, 4), (4, 2)),
+    ((3, 4), (5, 4, 2)),
+    ((5, 1, 3, 4), (2, 4, 6)),
+    ((4,), (5, 4, 2)),
+    ((5, 3, 4), (4,)),
+    ((3, 0), (0, 2)),
+    ((0, 4), (4, 2)),
+    ((1, 1), (1, 1)),
+]
 
 # Equation, shapes of the operands.
 EQUATIONS = [
-    ("ij,jk->ik", (2, 3), (3, 4)), ("ij,jk", (2, 3), (3, 4)), ("ij,jk->ki", (2, 3), (3, 4)), ("ba,Ca", (2, 3), (4, 3)),
-    ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)), ("bqhd,bkhd->bhqk", (2, 4, 3, 5), (2, 6, 3, 5)),
-    ("abc,cd->abd", (2, 3, 4), (4, 5)), ("abc,cde->abde", (2, 3, 4), (4, 5, 6)), ("btnh,nhd->btd", (2, 3, 4, 5), (4, 5, 6)),
-    ("ii->i", (3, 3)), ("ii", (3, 3)), ("iij,jk->ik", (3, 3, 4), (4, 2)), ("iji->j", (3, 2, 3)), ("aabb->ab", (2, 2, 3, 3)),
-    ("iii->i", (3, 3, 3)), ("i,j->ij", (3,), (4,)), ("i,i->", (3,), (3,)), ("i,i->i", (3,), (3,)), (",i->i", (), (3,)),
-    ("ij->ji", (3, 4)), ("ij->", (3, 4)), ("ij->j", (3, 4)), ("->", ()), ("ba", (2, 3)), ("abcd,bd->ac", (2, 3, 4, 5), (3, 5)),
-    ("...ij,...jk->...ik", (2, 3, 4), (4, 5)), ("...ij,...jk", (2, 1, 3, 4), (5, 4, 5)), ("i...->...", (3, 4)),
-    ("...->...", (3, 4)), ("...i,i->...", (2, 3), (3,)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
-    ("ab,ab,ab->b", (2, 3), (2, 3), (2, 3)), ("ij,k,jk->i", (2, 3), (4,), (3, 4)), ("i,i->i", (1,), (3,)),
-    ("ij,jk->ik", (2, 1), (3, 4)), ("ijk,ijl->ikl", (0, 2, 3), (0, 2, 4)), ("ijk,ilk->ijl", (2, 0, 3), (2, 4, 3)),
-    ("ij,jk->ki", (2, 0), (0, 4)), ("a b , b c -> a c", (2, 3), (3, 4)),
-]  # fmt: skip
+    ("ij,jk->ik", (2, 3), (3, 4)),
+    ("ij,jk", (2, 3), (3, 4)),
+    ("ij,jk->ki", (2, 3), (3, 4)),
+    ("ba,Ca", (2, 3), (4, 3)),
+    ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)),
+    ("bqhd,bkhd->bhqk", (2, 4, 3, 5), (2, 6, 3, 5)),
+    ("abc,cd->abd", (2, 3, 4), (4, 5)),
+    ("abc,cde->abde", (2, 3, 4), (4, 5, 6)),
+    ("btnh,nhd->btd", (2, 3, 4, 5), (4, 5, 6)),
+    ("ii->i", (3, 3)),
+    ("ii", (3, 3)),
+    ("iij,jk->ik", (3, 3, 4), (4, 2)),
+    ("iji->j", (3, 2, 3)),
+    ("aabb->ab", (2, 2, 3, 3)),
+    ("iii->i", (3, 3, 3)),
+    ("i,j->ij", (3,), (4,)),
+    ("i,i->", (3,), (3,)),
+    ("i,i->i", (3,), (3,)),
+    (",i->i", (), (3,)),
+    ("ij->ji", (3, 4)),
+    ("ij->", (3, 4)),
+    ("ij->j", (3, 4)),
+    ("->", ()),
+    ("ba", (2, 3)),
+    ("abcd,bd->ac", (2, 3, 4, 5), (3, 5)),
+    ("...ij,...jk->...ik", (2, 3, 4), (4, 5)),
+    ("...ij,...jk", (2, 1, 3, 4), (5, 4, 5)),
+    ("i...->...", (3, 4)),
+    ("...->...", (3, 4)),
+    ("...i,i->...", (2, 3), (3,)),
+    ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
+    ("ab,ab,ab->b", (2, 3), (2, 3), (2, 3)),
+    ("ij,k,jk->i", (2, 3), (4,), (3, 4)),
+    ("i,i->i", (1,), (3,)),
+    ("ij,jk->ik", (2, 1), (3, 4)),
+    ("ijk,ijl->ikl", (0, 2, 3), (0, 2, 4)),
+    ("ijk,ilk->ijl", (2, 0, 3), (2, 4, 3)),
+    ("ij,jk->ki", (2, 0), (0, 4)),
+    ("a b , b c -> a c", (2, 3), (3, 4)),
+]
 
 
 def _einsum(equation):
@@ -62,15 +100,37 @@ def _named(shapes):
 CASES = [
     *[Case(MatMul(), normal(*a), normal(*b), expected=_product) for a, b in SHAPES],
     *[Case(MatMul(), normal(*a), normal(*b), expected=_product, dims=N0) for a, b in SHAPES if len(a) > 1],
-    *[Case(MatMul(), numbers(3, 4, dtype=d), numbers(4, 2, dtype=d), expected=_product, rtol=HALF.get(d, 1e-5))
-      for d in (*FLOATS, "int32", "int64", "int8", "uint8", "uint16", "uint32")],
-    *[Case(Dense(), normal(*s, dtype=d), normal(4, 5, dtype=d), b, expected=_dense, rtol=HALF.get(d, 1e-5), dims=N0 if len(s) > 1 else None)
-      for d in FLOATS for s in ((3, 4), (1, 4), (0, 4), (2, 3, 4), (4,)) for b in (None, normal(5, dtype=d))],
-    *[Case(Einsum(e), *(normal(*s, seed=i) for i, s in enumerate(shapes)), expected=_einsum(e)) for e, *shapes in EQUATIONS],
-    *[Case(Einsum(e), *(normal(*s, seed=i) for i, s in enumerate(shapes)), expected=_einsum(e), dims=_named(shapes))
-      for e, *shapes in EQUATIONS],
-    *[Case(Einsum(e), *(np.asarray(numbers(*s, dtype="int32")) for s in shapes), expected=_einsum(e)) for e, *shapes in EQUATIONS],
-]  # fmt: skip
+    *[
+        Case(MatMul(), numbers(3, 4, dtype=d), numbers(4, 2, dtype=d), expected=_product, rtol=HALF.get(d, 1e-5))
+        for d in (*FLOATS, "int32", "int64", "int8", "uint8", "uint16", "uint32")
+    ],
+    *[
+        Case(
+            Dense(),
+            normal(*s, dtype=d),
+            normal(4, 5, dtype=d),
+            b,
+            expected=_dense,
+            rtol=HALF.get(d, 1e-5),
+            dims=N0 if len(s) > 1 else None,
+        )
+        for d in FLOATS
+        for s in ((3, 4), (1, 4), (0, 4), (2, 3, 4), (4,))
+        for b in (None, normal(5, dtype=d))
+    ],
+    *[
+        Case(Einsum(e), *(normal(*s, seed=i) for i, s in enumerate(shapes)), expected=_einsum(e))
+        for e, *shapes in EQUATIONS
+    ],
+    *[
+        Case(Einsum(e), *(normal(*s, seed=i) for i, s in enumerate(shapes)), expected=_einsum(e), dims=_named(shapes))
+        for e, *shapes in EQUATIONS
+    ],
+    *[
+        Case(Einsum(e), *(np.asarray(numbers(*s, dtype="int32")) for s in shapes), expected=_einsum(e))
+        for e, *shapes in EQUATIONS
+    ],
+]
 
 
 @table(CASES)

@@ -1,4 +1,4 @@
-"""For random shapes (sizes 0 and 1 among them) with symbolic dims: what infer says is what torch and ONNX Runtime give."""
+"""Random shapes, sizes 0 and 1 among them, some symbolic: infer, torch and ONNX Runtime say the same."""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ CASES = [
     *[Case(Transpose((1, 0)), numbers(3, 4, dtype=d), expected=np.transpose, dims=N0) for d in ALL],
     Case(Transpose((2, 0, 1)), normal(2, 0, 3), expected=lambda x: x.transpose(2, 0, 1), dims=NT),
     Case(Transpose(()), normal(), expected=lambda x: x),
-    *[Case(Expand((2, N, 4)), numbers(3, 1, dtype=d), expected=lambda x: np.broadcast_to(x, (2, 3, 4)), dims=N0) for d in ALL],
+    *[
+        Case(Expand((2, N, 4)), numbers(3, 1, dtype=d), expected=lambda x: np.broadcast_to(x, (2, 3, 4)), dims=N0)
+        for d in ALL
+    ],
     Case(Expand((N, 0)), normal(3, 1), expected=lambda x: np.broadcast_to(x, (3, 0)), dims=N0),
     Case(Expand((N,)), normal(3), expected=lambda x: x, dims=N0),
     Case(ExpandDims((0, -1)), normal(3, 4), expected=lambda x: x[None, ..., None], dims=NT),
@@ -68,14 +71,33 @@ CASES = [
     Case(Squeeze((0, -1)), normal(1, 3, 1), expected=np.squeeze, dims={(0, 1): "T"}),
     Case(Squeeze((1,)), normal(1, 1, 2), expected=lambda x: x[:, 0], dims=NT),
     Case(Squeeze(()), normal(1), expected=lambda x: x),
-    *[Case(Concat(0), numbers(3, 4, dtype=d), numbers(2, 4, dtype=d), expected=lambda a, b: np.concatenate([a, b]), dims={**N0, (1, 0): "M"}) for d in ALL],
-    Case(Concat(-1), normal(3, 2), normal(3, 0), normal(3, 1), expected=lambda *xs: np.concatenate(xs, -1), dims={(i, 0): "N" for i in range(3)}),
+    *[
+        Case(
+            Concat(0),
+            numbers(3, 4, dtype=d),
+            numbers(2, 4, dtype=d),
+            expected=lambda a, b: np.concatenate([a, b]),
+            dims={**N0, (1, 0): "M"},
+        )
+        for d in ALL
+    ],
+    Case(
+        Concat(-1),
+        normal(3, 2),
+        normal(3, 0),
+        normal(3, 1),
+        expected=lambda *xs: np.concatenate(xs, -1),
+        dims={(i, 0): "N" for i in range(3)},
+    ),
     Case(Concat(0), normal(3), expected=lambda x: x, dims=N0),
     *[Case(Split((1, 3), 1), numbers(3, 4, dtype=d), expected=lambda x: np.split(x, [1], 1), dims=N0) for d in ALL],
     Case(Split((2, 0, 2), -1), normal(3, 4), expected=lambda x: np.split(x, [2, 2], 1), dims=N0),
     Case(Split((2, N - 2), 0), normal(5, 4), expected=lambda x: np.split(x, [2]), dims=N0),
     Case(Split((4,), 1), normal(3, 4), expected=lambda x: [x], dims=N0),
-    *[Case(Slice((0, 1), (2, -1), (1, 2)), numbers(3, 4, dtype=d), expected=_sliced((0, 2), (1, -1, 2)), dims=N0) for d in ALL],
+    *[
+        Case(Slice((0, 1), (2, -1), (1, 2)), numbers(3, 4, dtype=d), expected=_sliced((0, 2), (1, -1, 2)), dims=N0)
+        for d in ALL
+    ],
     _slices((5, 4), (1, None, 1), (0, None, 1)),
     _slices((5, 4), (0, -1, 1), (0, None, 1)),
     _slices((5, 4), (-3, None, 2), (1, 1, 1)),
@@ -91,20 +113,46 @@ CASES = [
     *[Case(Tile((2, 3)), numbers(3, 4, dtype=d), expected=lambda x: np.tile(x, (2, 3)), dims=N0) for d in ALL],
     Case(Tile((1, 0)), normal(3, 4), expected=lambda x: np.tile(x, (1, 0)), dims=N0),
     Case(Tile((1, 1)), normal(0, 4), expected=lambda x: x, dims=N0),
-    *[Case(Flip((-1,)), numbers(3, 4, dtype=d), expected=lambda x: np.flip(x, -1), dims=N0) for d in ALL if d != "uint16"],
+    *[
+        Case(Flip((-1,)), numbers(3, 4, dtype=d), expected=lambda x: np.flip(x, -1), dims=N0)
+        for d in ALL
+        if d != "uint16"
+    ],
     Case(Flip((0, 1)), normal(3, 4), expected=np.flip, dims=NT),
     Case(Flip((0,)), normal(0, 4), expected=lambda x: x, dims=N0),
-    *[Case(Pad(((1, 2), (0, 3)), mode), normal(3, 4), expected=_padded(((1, 2), (0, 3)), mode), dims=dims) for mode in MODES for dims in (None, N0, NT)],
+    *[
+        Case(Pad(((1, 2), (0, 3)), mode), normal(3, 4), expected=_padded(((1, 2), (0, 3)), mode), dims=dims)
+        for mode in MODES
+        for dims in (None, N0, NT)
+    ],
     *[Case(Pad(((5, 2), (0, 9)), mode), normal(3, 4), expected=_padded(((5, 2), (0, 9)), mode)) for mode in MODES],
-    *[Case(Pad(((5, 2),), mode), normal(3), expected=_padded(((5, 2),), mode), dims=N0) for mode in MODES if mode != "reflect"],
+    *[
+        Case(Pad(((5, 2),), mode), normal(3), expected=_padded(((5, 2),), mode), dims=N0)
+        for mode in MODES
+        if mode != "reflect"
+    ],
     *[Case(Pad(((1, 2), (3, 0)), mode), normal(1, 1), expected=_padded(((1, 2), (3, 0)), mode)) for mode in MODES],
-    *[Case(Pad(((1, 0), (0, 1)), mode), numbers(3, 4, dtype=d), expected=_padded(((1, 0), (0, 1)), mode)) for mode in MODES for d in ALL if d != "uint16"],
-    *[Case(Pad(((1, 0),), "constant", 3), numbers(3, dtype=d), expected=_padded(((1, 0),), "constant", 3)) for d in ALL if d not in ("bool", "uint16")],
+    *[
+        Case(Pad(((1, 0), (0, 1)), mode), numbers(3, 4, dtype=d), expected=_padded(((1, 0), (0, 1)), mode))
+        for mode in MODES
+        for d in ALL
+        if d != "uint16"
+    ],
+    *[
+        Case(Pad(((1, 0),), "constant", 3), numbers(3, dtype=d), expected=_padded(((1, 0),), "constant", 3))
+        for d in ALL
+        if d not in ("bool", "uint16")
+    ],
     Case(Pad(((1, 0),), "constant", 1), bools(3), expected=_padded(((1, 0),), "constant", True)),
-    Case(Pad(((-1, 2), (0, -2)), "constant", 7.0), normal(3, 4), expected=lambda x: np.pad(x[1:, :2], ((0, 2), (0, 0)), constant_values=7), dims=N0),
+    Case(
+        Pad(((-1, 2), (0, -2)), "constant", 7.0),
+        normal(3, 4),
+        expected=lambda x: np.pad(x[1:, :2], ((0, 2), (0, 0)), constant_values=7),
+        dims=N0,
+    ),
     Case(Pad(((2, 1), (0, 0))), normal(0, 4), expected=_padded(((2, 1), (0, 0)), "constant"), dims=N0),
     Case(Pad(((0, 0), (0, 0)), "wrap"), normal(0, 4), expected=lambda x: x),
-]  # fmt: skip
+]
 
 
 @table(CASES)

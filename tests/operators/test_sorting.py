@@ -34,15 +34,22 @@ ALL_EQUAL = np.zeros((2, 300), np.float32)
 
 CASES = [
     *[Case(TopK(3), TIES.astype(d), expected=_top(3, -1, True), dims=N0) for d in NUMBERS],
-    *[Case(TopK(k, axis, largest), normal(3, 4, 5), expected=_top(k, axis, largest), dims=N0)
-      for k, axis in ((1, 0), (4, 1), (2, -1), (0, 1)) for largest in (False, True)],
-    *[Case(op(axis, down), TIES.astype(d), expected=f(axis, down), dims=N0)
-      for d in (*NUMBERS, "bool") for op, f in ((Sort, _sorted), (ArgSort, lambda a, d: lambda x: _order(x, a, d)))
-      for axis in (0, -1) for down in (False, True)],
+    *[
+        Case(TopK(k, axis, largest), normal(3, 4, 5), expected=_top(k, axis, largest), dims=N0)
+        for k, axis in ((1, 0), (4, 1), (2, -1), (0, 1))
+        for largest in (False, True)
+    ],
+    *[
+        Case(op(axis, down), TIES.astype(d), expected=f(axis, down), dims=N0)
+        for d in (*NUMBERS, "bool")
+        for op, f in ((Sort, _sorted), (ArgSort, lambda a, d: lambda x: _order(x, a, d)))
+        for axis in (0, -1)
+        for down in (False, True)
+    ],
     *[Case(op, ALL_EQUAL, expected=np.tile(np.arange(300), (2, 1))) for op in (ArgSort(), ArgSort(descending=True))],
     *[Case(op, normal(0, 4), dims=N0) for op in (Sort(0), ArgSort(0), Sort(1), TopK(2, 1))],
     *[Case(op, normal(4), dims={(0, 0): "T"}) for op in (Sort(), ArgSort(), TopK(4))],
-]  # fmt: skip
+]
 
 
 @table(CASES)
