@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kcompile.errors import UnsupportedError
 from kcompile.ir import Op, Type
 from kcompile.ir.dims import Dim, DimLike, floordiv, modulo
 from kcompile.ir.types import f32, i64
@@ -61,6 +62,8 @@ class Resize(Op, name="resize"):
         x = onnx_first(o, x, 4, self.data_format)
         attributes: dict[str, Any] = {}
         if self.antialias:
+            if o.opset < 18:
+                raise UnsupportedError(f"antialias is not in opset {o.opset}; it needs --opset 18 or later")
             attributes = {"antialias": 1, "exclude_outside": 1}
         if self.mode == "bicubic":
             attributes["cubic_coeff_a"] = -0.5 if self.antialias else -0.75

@@ -50,12 +50,12 @@ class _Random(Op):
         """A Random* node, on a tensor of the shape where that is symbolic."""
         # The operators draw float32 and float64 only.
         drawn = f64 if dtype is f64 else f32
-        attributes = {k: float(v) for k, v in attributes.items()}
-        attributes |= {"dtype": o.element_type(drawn), "seed": _onnx_seed(o, seed, self.draw)}  # type: ignore[attr-defined]
+        fields: dict[str, Any] = {k: float(v) for k, v in attributes.items()}
+        fields |= {"dtype": o.element_type(drawn), "seed": _onnx_seed(o, seed, self.draw)}  # type: ignore[attr-defined]
         if any(isinstance(d, Dim) for d in self.shape):
-            x = o.node(f"{op_type}Like", o.Expand(o.like(0, drawn), o.shape(self.shape)), **attributes)
+            x = o.node(f"{op_type}Like", o.Expand(o.like(0, drawn), o.shape(self.shape)), **fields)
         else:
-            x = o.node(op_type, shape=list(self.shape), **attributes)
+            x = o.node(op_type, shape=list(self.shape), **fields)
         return x if drawn is dtype else o.cast(x, dtype)
 
 

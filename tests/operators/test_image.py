@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kcompile.errors import InferError
+from kcompile.errors import InferError, UnsupportedError
 from kcompile.ir import Graph, Type, input_value, symbol
 from kcompile.ir.types import f32
 from kcompile.onnx.model import to_onnx
@@ -48,6 +48,11 @@ def test_a_multiple_of_a_symbolic_size(mode, before):
     expected = arrays(keras.ops.image.resize(data, (2 * before[0], 3 * before[1]), mode))[0]
     for results in (run_torch(graph, [data]), run_onnx(graph, [data])):
         close(results[0], expected)
+
+
+def test_antialias_needs_opset_18():
+    with pytest.raises(UnsupportedError, match="resize.*antialias is not in opset 17"):
+        check_op(Resize((4, 6), antialias=True), random(1, 2, 3, 3), opsets=(17,))
 
 
 def test_no_images():
