@@ -9,11 +9,13 @@ import torch
 from kcompile.engine.lower import lower
 from kcompile.errors import InferError
 from kcompile.ir import Type, symbol
-from kcompile.ir.types import f32
+from kcompile.ir.types import f32, type_of
+from kcompile.onnx.model import to_onnx
 from kcompile.operators.convolution import Conv, ConvTranspose
+from kcompile.runtime.session import run
 from tests.operators.gradients import check_gradients
 from tests.oracle import arrays, keras
-from tests.support import check_op, graph_of
+from tests.support import check_op, close, graph_of, run_torch, symbolic
 
 LAST, FIRST = "channels_last", "channels_first"
 
@@ -95,6 +97,18 @@ def test_conv_same_with_strides_and_dilations(size):
     padded = np.pad(x, ((0, 0), (total // 2, total - total // 2), (0, 0)))
     y = torch.conv1d(torch.from_numpy(padded).mT, torch.from_numpy(kernel).permute(2, 1, 0), stride=2, dilation=2).mT
     check_op(Conv((2,), "same", (2,)), x, kernel, None, expected=y.numpy(), dims={(0, 1): "T"})
+
+
+@pytest.mark.parametrize("spatial", [(6, 8), (7, 9), (6, 9)], ids=str)
+@pytest.mark.parametrize("groups", [1, 16])
+@pytest.mark.parametrize("dims", [{}, {(0, 0): "N", (0, 1): "H", (0, 2): "W"}], ids=["static", "symbolic"])
+def test_the_optimiser_of_onnx_runtime_keeps_asymmetric_padding(spatial, groups, dims):
+    given = [random(2, *spatial, 16), random(3, 3, 16 // groups, 32)]
+    for op in (Conv((2, 2), "same", (1, 1), groups), Conv((2, 2), ((0, 1), (1, 2)), (1, 1), groups)):
+        graph = graph_of(op, *symbolic([type_of(a) for a in given], given, dims))
+        model = to_onnx(graph).SerializeToString()
+        feeds = dict(zip(graph.input_names, given, strict=True))
+        close(run(model, feeds, level="all")[0], run_torch(graph, given)[0])
 
 
 def test_conv_of_no_images():

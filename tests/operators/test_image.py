@@ -51,7 +51,7 @@ def test_a_multiple_of_a_symbolic_size(mode, before):
 
 
 def test_antialias_needs_opset_18():
-    with pytest.raises(UnsupportedError, match="resize.*antialias is not in opset 17"):
+    with pytest.raises(UnsupportedError, match=r"resize.*antialias is not in opset 17"):
         check_op(Resize((4, 6), antialias=True), random(1, 2, 3, 3), opsets=(17,))
 
 
