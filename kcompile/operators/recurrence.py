@@ -54,6 +54,7 @@ class Recurrent(Op):
         reverse: bool
         zero_masked: bool
         time_major: bool
+        aligned: bool
 
     # ---- types
 
@@ -110,11 +111,15 @@ class Recurrent(Op):
         batch = t.size(t.inputs[0].shape[1 - time])
         states = [x.new_zeros((batch, units)) if s is None else s for s in states]
         if not self.fused():
-            return self._torch_loop(t, x, kernel, recurrent, bias, states, mask)
-        if mask is None:
+            results = self._torch_loop(t, x, kernel, recurrent, bias, states, mask)
+        elif mask is None:
             x = t.flip(x, [time]) if self.reverse else x
-            return self._torch_sequence(t, x, kernel, recurrent, bias, states)
-        return self._torch_masked(t, x, kernel, recurrent, bias, states, mask)
+            results = self._torch_sequence(t, x, kernel, recurrent, bias, states)
+        else:
+            results = self._torch_masked(t, x, kernel, recurrent, bias, states, mask)
+        if self.reverse and self.aligned:
+            return (t.flip(results[0], [time]), *results[1:])
+        return results
 
     def _torch_sequence(self, t: Any, x: Any, kernel: Any, recurrent: Any, bias: Any, states: list[Any]) -> Any:
         """The fused kernel over all steps, without reversal."""
@@ -203,8 +208,8 @@ class Recurrent(Op):
         finals = [o.squeeze(f, [0]) for f in finals]
         if mask is not None:
             return self._onnx_spread(o, y, finals, states, mask, counts)
-        if reverse:  # ONNX puts the outputs of a reversed run in the order of the input
-            y = o.Slice(y, o.ints([-1]), o.ints([-(2**31)]), o.ints([0]), o.ints([-1]))
+        if reverse and not self.aligned:  # ONNX puts the outputs of a reversed run at their steps
+            y = _flipped(o, y, 0)
         return (y if self.time_major else o.Transpose(y, perm=[1, 0, 2]), *finals)
 
     def _onnx_attributes(self) -> dict[str, Any]:
@@ -224,7 +229,7 @@ class Recurrent(Op):
         length = o.size(o.inputs[0].shape[time])
         x = o.Transpose(x, perm=[1, 0, 2]) if self.time_major else x
         if self.reverse:
-            x, mask = (o.Slice(v, o.ints([-1]), o.ints([-(2**31)]), o.ints([1]), o.ints([-1])) for v in (x, mask))
+            x, mask = (_flipped(o, v, 1) for v in (x, mask))
         steps = o.Range(o.ints(0), o.squeeze(length, [0]), o.ints(1))
         place = o.Where(mask, steps, o.Add(steps, length))
         _, order = o.TopK(place, length, axis=1, largest=0, outputs=2)
@@ -240,9 +245,16 @@ class Recurrent(Op):
         begun = o.Greater(counts, o.ints(0))
         kept = mask if self.zero_masked else begun
         y = o.Where(o.unsqueeze(kept, [2]), y, zero)
+        if self.reverse and self.aligned:
+            y = _flipped(o, y, 1)
         some = o.Slice(begun, o.ints([-1]), o.ints([2**31 - 1]), o.ints([1]))
         finals = [o.Where(some, f, zero if s is None else s) for f, s in zip(finals, states, strict=True)]
         return (o.Transpose(y, perm=[1, 0, 2]) if self.time_major else y, *finals)
+
+
+def _flipped(o: Any, x: str, axis: int) -> str:
+    """The tensor from its end to its beginning along one axis."""
+    return o.Slice(x, o.ints([-1]), o.ints([-(2**31)]), o.ints([axis]), o.ints([-1]))
 
 
 def zero_bias(o: Any, gates: int) -> str:

@@ -3,8 +3,9 @@
 All three take x [N, T, F] ([T, N, F] where ``time_major``), kernels in Keras's layout, initial
 states [N, U] or None for zeros, and a mask bool [N, T] or None; the sequence comes out as
 [N, T, U] ([T, N, U]) in the order of processing: with ``reverse`` the last step is first, as
-Keras's ``go_backwards`` gives it. A step whose mask is False keeps the state, and repeats the
-output before it (zeros where there is none yet, or always with ``zero_masked``).
+Keras's ``go_backwards`` gives it, unless ``aligned``, with which output t belongs to step t. A
+step whose mask is False keeps the state, and repeats the output before it (zeros where there is
+none yet, or always with ``zero_masked``).
 
 Masks with holes are exact and need no loop: the steps that count are moved to the front, in their
 order, the operator runs over them, and each step then reads the output of the last one that
@@ -33,6 +34,7 @@ class Lstm(Recurrent, name="lstm"):
     reverse: bool = False
     zero_masked: bool = False
     time_major: bool = False
+    aligned: bool = False
 
     def infer(
         self,
@@ -115,6 +117,7 @@ class Gru(Recurrent, name="gru"):
     reverse: bool = False
     zero_masked: bool = False
     time_major: bool = False
+    aligned: bool = False
 
     def infer(
         self,
@@ -198,6 +201,7 @@ class SimpleRnn(Recurrent, name="simple_rnn"):
     reverse: bool = False
     zero_masked: bool = False
     time_major: bool = False
+    aligned: bool = False
 
     def infer(
         self,

@@ -89,6 +89,22 @@ def test_simple_rnn(reverse, mask, states, activation):
     check(keras.layers.SimpleRNN, op, operands(1, (UNITS,)), mask, states, opsets=(17, 20, 23))
 
 
+@masks
+@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize(
+    ("op", "gates"), [(Lstm(), 4), (Gru(), 3), (Gru(reset_after=False), 3), (SimpleRnn(), 1)], ids=repr
+)
+def test_aligned_is_the_flip_of_the_order_of_processing(mask, op, gates, time_major):
+    states = [None] * (2 if op.name == "lstm" else 1)
+    x, axis = random(BATCH, TIME, FEATURES), 0 if time_major else 1
+    x = x.swapaxes(0, 1).copy() if time_major else x
+    dims = {(0, 1 - axis): "N", (0, axis): "T"}
+    op = op.replace(reverse=True, time_major=time_major)
+    sequence, *finals = check_op(op, x, *operands(gates), *states, mask, dims=dims)
+    expected = [np.flip(sequence, axis), *finals]
+    check_op(op.replace(aligned=True), x, *operands(gates), *states, mask, expected=expected, dims=dims)
+
+
 ACTIVATIONS = ["tanh", "sigmoid", "relu", "hard_sigmoid", "linear", "leaky_relu", "elu", "softsign", "softplus"]
 
 
@@ -153,6 +169,8 @@ def test_an_unmasked_lstm_is_one_node(reverse):
 
     assert kinds(h) == ["Transpose", "LSTM", "Squeeze"]
     flip = ["Slice"] if reverse else []
+    aligned = Lstm(reverse=reverse, aligned=True)(x, *weights, None, None, None)[0]
+    assert kinds(aligned) == ["Transpose", "LSTM", "Squeeze", "Transpose"]
     assert kinds(sequence) == ["Transpose", "LSTM", "Squeeze", *flip, "Transpose"]
 
 
