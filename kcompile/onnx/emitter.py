@@ -47,6 +47,7 @@ class Emitter:
         self._origin = "" if parent is None else parent._origin
         self._sources: dict[str, tuple[str, int, Dim]] = {} if parent is None else dict(parent._sources)
         self._sizes: dict[Any, str] = {} if parent is None else dict(parent._sizes)
+        self._transposed: dict[str, tuple[str, list[int]]] = {} if parent is None else dict(parent._transposed)
         self.root = root.root if parent is not None else self
 
     # ---- nodes
@@ -68,6 +69,12 @@ class Emitter:
             hint = next((i for i in operands if i in self.arrays), "constant")
             names = tuple(self.array(a, hint) for a in folded)
             return names if outputs else names[0]
+        if "perm" in attributes and operands[0] in self._transposed:
+            # A Transpose of a Transpose (a facet's own behind the graph's) is one, or none.
+            operands[0], inner = self._transposed[operands[0]]
+            attributes["perm"] = [inner[i] for i in attributes["perm"]]
+            if attributes["perm"] == sorted(inner):
+                return operands[0]
         self._require_schema(op_type, domain)
         label = f"{self._origin}/{op_type}" if self._origin else op_type
         name = self.unique(label)
@@ -75,6 +82,8 @@ class Emitter:
         proto = helper.make_node(op_type, operands, list(results), name=name, domain=domain, **attributes)
         proto.attribute.sort(key=lambda a: a.name)
         self.nodes.append(proto)
+        if "perm" in attributes:
+            self._transposed[name] = operands[0], list(attributes["perm"])
         return results if outputs else results[0]
 
     def _require_schema(self, op_type: str, domain: str) -> None:

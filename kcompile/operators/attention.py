@@ -123,7 +123,8 @@ class Attention(Op, name="attention"):
     def _onnx_primitives(self, o: Any, q: str, k: str, v: str, mask: str | None, scale: float) -> str:
         (batch, heads, queries, depth), (_, groups, keys, _), (*_, width) = (x.shape for x in o.inputs[:3])
         dtype, times = o.inputs[0].dtype, 1
-        q = o.Mul(q, o.like(scale / (self.softcap or 1.0), dtype))
+        factor = scale / (self.softcap or 1.0)
+        q = q if factor == 1 else o.Mul(q, o.like(factor, dtype))
         if heads != groups:
             # The heads of a group stand below each other: one matrix product for all of them.
             times = heads // groups

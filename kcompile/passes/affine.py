@@ -129,13 +129,11 @@ def fold_through_reshape(m: Match) -> Value:
     tail = shape[len(batch) :]
     applies(shape[: len(batch)] == batch and m.type == m.reshape.type and m.c.type.rank <= len(tail))
     vector = np.broadcast_to(m.array("c"), tail).reshape(-1)
-    kernel, bias, like_this = m.kernel, m.array("bias", 0.0), m.kernel if m.bias is None else m.bias
+    bias = m.array("bias", 0.0)
     if isinstance(m.op("affine"), Add):
-        new_bias = m.weight(like_this, bias + vector, "bias" if m.bias is None else "")
-    else:
-        kernel = m.weight(m.kernel, m.array("kernel") * vector)
-        new_bias = None if m.bias is None else m.weight(m.bias, bias * vector)
-    return Reshape(shape)(Dense()(m.x, kernel, new_bias))
+        return Reshape(shape)(Dense()(m.x, m.kernel, _bias(m, bias + vector)))
+    kernel = m.weight(m.kernel, m.array("kernel") * vector)
+    return Reshape(shape)(Dense()(m.x, kernel, None if m.bias is None else m.weight(m.bias, bias * vector)))
 
 
 # ---- forward

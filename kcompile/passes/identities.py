@@ -32,7 +32,7 @@ from kcompile.passes.rewrite import Match, applies, require, rule
 
 
 def _all(m: Match, name: str, number: float) -> None:
-    data = m.known(m.bound[name])
+    data = m.known(getattr(m, name))
     assert data is not None
     # The first element tells for most, and some of these arrays are embeddings of a gigabyte.
     fits = data.size == 0 or (data.flat[0] == number and bool(np.all(data == number)))

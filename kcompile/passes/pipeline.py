@@ -86,6 +86,7 @@ AFFINE: tuple[Rule, ...] = (
     affine.fold_shift_forward,
     affine.fold_scale_under_shift,
     affine.drop_zero_bias,
+    attention.fold_attention_scale,
 )
 FLATTEN: tuple[Rule, ...] = (
     flatten.flatten_dense,

@@ -32,6 +32,10 @@ EMITTED = {
     "preactivated": "Transpose Conv BatchNormalization Relu Conv Concat Conv AveragePool Reshape Gemm",
     "sequence": "Transpose Conv Relu Conv Relu Transpose LayerNormalization MatMul Add Add MatMul Add ReduceMean Gemm",
     "tabular": "Gemm Relu Gemm Gemm Softmax",
+    "transformer": (
+        "MatMul Add Reshape Transpose MatMul Add Reshape MatMul Add Reshape Transpose Transpose MatMul Softmax MatMul "
+        "Transpose Reshape MatMul Add Add LayerNormalization MatMul Add Gelu MatMul Add Add Slice MatMul Add"
+    ),
 }
 
 
