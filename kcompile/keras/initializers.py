@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,28 @@ import numpy as np
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import config
 from kcompile.keras.random_state import SeedGenerator, make_seed
+
+
+_LOADING: contextvars.ContextVar[bool] = contextvars.ContextVar("kcompile_loading", default=False)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Variables made within start at zero: a file's weights take their place.
+
+    Zeros take no memory before they are written to, so a file whose config claims huge layers costs
+    nothing until its weights prove to be there.
+    """
+    token = _LOADING.set(True)
+    try:
+        yield
+    finally:
+        _LOADING.reset(token)
+
+
+def starting(initializer: Any) -> Any:
+    """The initialiser for a new variable: zeros while loading."""
+    return Zeros() if _LOADING.get() else initializer
 
 
 class Initializer:
@@ -142,9 +166,13 @@ class RandomUniform(RandomInitializer):
         return {**super().get_config(), "minval": self.minval, "maxval": self.maxval}
 
 
-def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
-    """(fan in, fan out) of a kernel [*window, in, out]."""
+def compute_fans(
+    shape: Sequence[int], input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None
+) -> tuple[float, float]:
+    """(fan in, fan out) of a kernel [*window, in, out], or of one whose axes are named."""
     shape = tuple(shape)
+    if input_axes is not None and output_axes is not None:
+        return float(math.prod(shape[a] for a in input_axes)), float(math.prod(shape[a] for a in output_axes))
     if len(shape) < 2:
         size = float(shape[0]) if shape else 1.0
         return size, size
@@ -156,7 +184,13 @@ class VarianceScaling(RandomInitializer):
     """Numbers whose variance is scale / fan (Glorot & Bengio 2010, He et al. 2015, LeCun et al. 1998)."""
 
     def __init__(
-        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: Any = None
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: Any = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
     ):
         if scale <= 0:
             raise ValueError(f"Argument `scale` must be positive float. Received: scale={scale}")
@@ -167,9 +201,10 @@ class VarianceScaling(RandomInitializer):
             raise ValueError(f"Invalid `distribution` argument: {distribution}.")
         super().__init__(seed)
         self.scale, self.mode, self.distribution = scale, mode, distribution
+        self.input_axes, self.output_axes = input_axes, output_axes
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
-        fan_in, fan_out = compute_fans(shape)
+        fan_in, fan_out = compute_fans(shape, self.input_axes, self.output_axes)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
         generator, dims = self._generator(), tuple(shape)
@@ -185,15 +220,16 @@ class VarianceScaling(RandomInitializer):
 
     def get_config(self) -> dict[str, Any]:
         own = {"scale": self.scale, "mode": self.mode, "distribution": self.distribution}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "input_axes": self.input_axes, "output_axes": self.output_axes}
 
 
 def _scaled(name: str, scale: float, mode: str, distribution: str, doc: str) -> type[VarianceScaling]:
-    def __init__(self: Any, seed: Any = None) -> None:
-        VarianceScaling.__init__(self, scale, mode, distribution, seed)
+    def __init__(self: Any, seed: Any = None, input_axes: Any = None, output_axes: Any = None) -> None:
+        VarianceScaling.__init__(self, scale, mode, distribution, seed, input_axes, output_axes)
 
     def get_config(self: Any) -> dict[str, Any]:
-        return RandomInitializer.get_config(self)
+        axes = {"input_axes": self.input_axes, "output_axes": self.output_axes}
+        return {**RandomInitializer.get_config(self), **axes}
 
     members = {"__init__": __init__, "get_config": get_config, "__doc__": doc, "__module__": __name__}
     return type(name, (VarianceScaling,), members)

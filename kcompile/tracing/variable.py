@@ -51,8 +51,11 @@ class Variable(Operators):
             raise UsageError("a Variable made from an initializer needs a shape and a callable initializer")
         wanted = _dtype(dtype if dtype is not None else _default_dtype(initializer))
         if callable(initializer):
-            initializer = initializer(tuple(shape or ()), dtype=wanted.keras)
-        array = np.array(to_numpy(initializer), dtype=wanted.numpy)
+            made = initializer(tuple(shape or ()), dtype=wanted.keras)
+            # Its own array: not copied, so that zeros stay untouched memory.
+            array = np.asarray(made if isinstance(made, np.ndarray) else to_numpy(made), dtype=wanted.numpy)
+        else:
+            array = np.asarray(to_numpy(initializer), dtype=wanted.numpy)
         if shape is not None and tuple(shape) != array.shape:
             raise UsageError(f"the variable's shape is {tuple(shape)}, its value has {array.shape}")
         self.name = name or f"variable_{next(_COUNT)}"

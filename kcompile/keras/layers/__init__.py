@@ -64,7 +64,7 @@ from kcompile.keras.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from kcompile.keras.layers.recurrent import LSTM
+from kcompile.keras.layers.recurrent import LSTM, LSTMCell
 from kcompile.keras.layers.regularization import Dropout
 from kcompile.keras.layers.reshaping import Flatten, Reshape
 from kcompile.keras.layers.signature import InputSpec
@@ -75,7 +75,7 @@ CLASSES: tuple[type[Layer], ...] = (
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Dense, DepthwiseConv1D,
     DepthwiseConv2D, Dropout, ELU, Embedding, Flatten, GlobalAveragePooling1D, GlobalAveragePooling2D,
     GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, Identity, InputLayer, LSTM,
-    Lambda, LayerNormalization, LeakyReLU, MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, Minimum, Multiply, PReLU,
+    LSTMCell, Lambda, LayerNormalization, LeakyReLU, MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, Minimum, Multiply, PReLU,
     ReLU, Reshape, Softmax, Subtract,
 )  # fmt: skip
 

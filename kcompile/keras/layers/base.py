@@ -98,9 +98,8 @@ class Layer:
         if any(d is None for d in dims):
             raise ValueError(f"layer {self.name!r}: a weight needs a fixed shape, got {dims}")
         with tracing(None):
-            made = Variable(
-                initializers.get(initializer), dims, dtype, trainable, autocast, aggregation, name=name
-            )
+            start = initializers.starting(initializers.get(initializer))
+            made = Variable(start, dims, dtype, trainable, autocast, aggregation, name=name)
         made.regularizer = regularizers.get(regularizer)
         made.constraint = constraints.get(constraint)
         made.overwrite_with_gradient = overwrite_with_gradient
@@ -273,10 +272,14 @@ class Layer:
         shapes = signature.build_shapes(self, bound)
         context = contextlib.nullcontext() if self._is_root() else name_scope(self.name)
         with tracing(None), trace_variable.autocast(None), context:
-            if shapes is not None:
+            if shapes is not None and not self._has_default_build():
                 self.build(**shapes)
-        self._build_shapes = shapes
+        self._build_shapes = shapes or None
         self.built = True
+
+    def _has_default_build(self) -> bool:
+        """True where building makes nothing: layers within are built by the call."""
+        return type(self).build is Layer.build
 
     def _is_root(self) -> bool:
         return self.is_model and _CONTEXT.get() is None
@@ -400,7 +403,8 @@ class Layer:
         try:
             return cls(**config)
         except TypeError as error:
-            raise TypeError(f"Error when deserializing class '{cls.__name__}' using config={config}: {error}") from error
+            # Not the whole config, which is kilobytes: the class, the layer's name and what was wrong.
+            raise TypeError(f"{cls.__name__} {config.get('name', '')!r} can't be made from its config: {error}") from error
 
     def get_build_config(self) -> dict[str, Any] | None:
         if self._build_shapes is None:
@@ -413,7 +417,8 @@ class Layer:
     def build_from_config(self, config: dict[str, Any]) -> None:
         if not config or self.built:
             return
-        with name_scope(self.name), tracing(None):
+        context = contextlib.nullcontext() if self.is_model else name_scope(self.name)
+        with context, tracing(None):
             if "shapes_dict" in config:
                 self.build(**{k: tuple(v) for k, v in config["shapes_dict"].items()})
                 self._build_shapes = config["shapes_dict"]

@@ -4,12 +4,126 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcompile.keras import activations, ops, random
+import numpy as np
+
+from kcompile.keras import activations, initializers, ops, random
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.parameters import get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 from kcompile.keras.random_state import SeedGenerator
+from kcompile.keras.saving.serialization import serialize_keras_object
+from kcompile.tracing.scope import name_scope
 from kcompile.tracing.variable import Variable
+
+
+class LSTMCell(Layer):
+    """One step of an LSTM; holds the weights of the layer of that name. Gates in the order i, f, c, o."""
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if units <= 0:
+            raise ValueError(f"Received an invalid value for argument `units`, expected a positive integer, got {units}.")
+        if recurrent_dropout:
+            raise ValueError(f"layer {self.name!r}: recurrent_dropout is not supported; leave it 0 (dropout is)")
+        self.units, self.use_bias, self.unit_forget_bias = units, use_bias, unit_forget_bias
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        get_parameters(self, locals(), "kernel", "recurrent", "bias")
+        self.dropout, self.recurrent_dropout, self.seed = float(dropout), float(recurrent_dropout), seed
+        self.state_size, self.output_size = [units, units], units
+
+    def build(self, input_shape: Any) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(f"layer {self.name!r}: the last axis must have a fixed size, got {input_shape}")
+        self.kernel = self.add_weight(
+            (features, 4 * self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, 4 * self.units),
+            self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+            name="recurrent_kernel",
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (4 * self.units,),
+                self._open_forget_gate if self.unit_forget_bias else self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+        self.built = True
+
+    def _open_forget_gate(self, shape: Any, dtype: Any = None) -> np.ndarray:
+        """The forget gate starts open: its bias at 1 (Jozefowicz et al. 2015)."""
+        own, one = self.bias_initializer, initializers.Ones()
+        parts = [own((self.units,), dtype=dtype), one((self.units,), dtype=dtype), own((2 * self.units,), dtype=dtype)]
+        return np.concatenate(parts)
+
+    def call(self, inputs: Any, states: Any, training: bool | None = False) -> Any:
+        h, c = states
+        outputs, h, c = self.run(ops.expand_dims(inputs, 1), h, c)
+        return h, [h, c]
+
+    def run(self, sequences: Any, h: Any, c: Any, mask: Any = None, **options: Any) -> Any:
+        """(outputs, last h, last c) over a whole sequence [N, T, F]."""
+        return ops.lstm(
+            sequences,
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            h,
+            c,
+            mask,
+            activation=activations.serialize(self.activation),
+            recurrent_activation=activations.serialize(self.recurrent_activation),
+            **options,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        own = serialized(self, "kernel", "recurrent", "bias")
+        own.pop("activity_regularizer", None)
+        return {**super().get_config(), **self.step_config(), **own}
+
+    def step_config(self) -> dict[str, Any]:
+        """The entries that the cell and its layer share, less the weights' parameters."""
+        return {
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
+            "use_bias": self.use_bias,
+            "unit_forget_bias": self.unit_forget_bias,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+            "seed": self.seed,
+        }
 
 
 class LSTM(Layer):
@@ -45,16 +159,29 @@ class LSTM(Layer):
         **kwargs: Any,
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        if units <= 0:
-            raise ValueError(f"Received an invalid value for argument `units`, expected a positive integer, got {units}.")
-        if recurrent_dropout:
-            raise ValueError(f"layer {self.name!r}: recurrent_dropout is not supported; leave it 0 (dropout is)")
-        self.units, self.use_bias, self.unit_forget_bias = units, use_bias, unit_forget_bias
-        self.activation = activations.get(activation)
-        self.recurrent_activation = activations.get(recurrent_activation)
-        get_parameters(self, locals(), "kernel", "recurrent", "bias")
-        self.dropout, self.recurrent_dropout = float(dropout), float(recurrent_dropout)
-        self.seed = seed
+        self.cell = LSTMCell(
+            units,
+            activation,
+            recurrent_activation,
+            use_bias,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            unit_forget_bias,
+            kernel_regularizer,
+            recurrent_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+            recurrent_constraint,
+            bias_constraint,
+            dropout,
+            recurrent_dropout,
+            seed,
+            dtype=self.dtype_policy,
+            trainable=self.trainable,
+            name="lstm_cell",
+        )
+        self.units = units
         self.seed_generator = SeedGenerator(seed)
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
@@ -64,32 +191,8 @@ class LSTM(Layer):
         self.states: list[Variable] = []
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
-        features = sequences_shape[-1]
-        if features is None:
-            raise ValueError(f"layer {self.name!r}: the last axis must have a fixed size, got {sequences_shape}")
-        self.kernel = self.add_weight(
-            (features, 4 * self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
-        self.recurrent_kernel = self.add_weight(
-            (self.units, 4 * self.units),
-            self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
-            name="recurrent_kernel",
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (4 * self.units,),
-                self._bias_initializer if self.unit_forget_bias else self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        with name_scope(self.cell.name):
+            self.cell.build((sequences_shape[0], sequences_shape[-1]))
         if self.stateful:
             batch = sequences_shape[0]
             if batch is None:
@@ -98,43 +201,21 @@ class LSTM(Layer):
                     "fixed batch_size"
                 )
             self.states = [
-                self.add_weight((batch, self.units), "zeros", trainable=False, name=n) for n in ("state_h", "state_c")
+                Variable(np.zeros((batch, self.units), "float32"), dtype=self.variable_dtype, trainable=False, name=n)
+                for n in ("state_h", "state_c")
             ]
         self.built = True
 
-    def _bias_initializer(self, shape: Any, dtype: Any = None) -> Any:
-        """The forget gate starts open: its bias at 1 (Jozefowicz et al. 2015)."""
-        import numpy as np
-
-        from kcompile.keras import initializers
-
-        parts = [
-            self.bias_initializer((self.units,), dtype=dtype),
-            initializers.Ones()((self.units,), dtype=dtype),
-            self.bias_initializer((2 * self.units,), dtype=dtype),
-        ]
-        return np.concatenate(parts)
-
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool | None = False) -> Any:
         h, c = self._initial(initial_state)
-        if self.dropout and training:
+        if self.cell.dropout and training:
             # One mask for all steps: the time axis is 1 in the noise's shape.
             sizes = ops.shape(sequences)
-            sequences = random.dropout(sequences, self.dropout, (sizes[0], 1, sizes[2]), self.seed_generator)
+            sequences = random.dropout(sequences, self.cell.dropout, (sizes[0], 1, sizes[2]), self.seed_generator)
         if mask is not None and ops.ndim(mask) == 3:
             mask = ops.squeeze(mask, -1)
-        sequence, h, c = ops.lstm(
-            sequences,
-            self.kernel,
-            self.recurrent_kernel,
-            self.bias,
-            h,
-            c,
-            mask,
-            activation=activations.serialize(self.activation),
-            recurrent_activation=activations.serialize(self.recurrent_activation),
-            reverse=self.go_backwards,
-            zero_masked=self.zero_output_for_mask,
+        sequence, h, c = self.cell.run(
+            sequences, h, c, mask, reverse=self.go_backwards, zero_masked=self.zero_output_for_mask
         )
         for variable, value in zip(self.states, (h, c), strict=False):
             variable.assign(value)
@@ -164,18 +245,12 @@ class LSTM(Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = (
-            "dropout", "recurrent_dropout", "seed", "return_sequences", "return_state", "go_backwards", "stateful",
-            "unroll", "zero_output_for_mask", "use_cudnn",
+            "return_sequences", "return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask", "use_cudnn",
         )  # fmt: skip
         return {
             **super().get_config(),
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "recurrent_activation": activations.serialize(self.recurrent_activation),
-            "use_bias": self.use_bias,
-            "unit_forget_bias": self.unit_forget_bias,
-            **serialized(self, "kernel", "recurrent", "bias"),
+            **self.cell.step_config(),
+            **serialized(self.cell, "kernel", "recurrent", "bias"),
+            "activity_regularizer": serialize_keras_object(self.activity_regularizer),
             **{n: getattr(self, n) for n in names},
         }
-
-

@@ -123,18 +123,13 @@ def build_shapes(layer: Any, bound: Bound) -> dict[str, Any] | None:
     shapes = {k: v for k, v in shapes.items() if v is not None}
     names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if not names:
-        return {} if not shapes else None if _is_default_build(layer) else {}
+        # build(self, *args, **kwargs): the shape goes under the name that a saved config has for it.
+        return {"input_shape": next(iter(shapes.values()))} if shapes else {}
     by_name = {n: shapes[n.removesuffix("_shape")] for n in names if n.removesuffix("_shape") in shapes}
     if len(by_name) == len(names) or (by_name and len(names) > 1):
         return by_name
     first = next(iter(shapes.values()), None)
     return {names[0]: first} if first is not None else None
-
-
-def _is_default_build(layer: Any) -> bool:
-    from kcompile.keras.layers.base import Layer
-
-    return type(layer).build is Layer.build
 
 
 def tuples(shape: Any) -> Any:

@@ -4,4 +4,6 @@ from kcompile.keras.models.functional import Functional
 from kcompile.keras.models.model import Model
 from kcompile.keras.models.sequential import Sequential
 
-__all__ = ["Functional", "Model", "Sequential"]
+from kcompile.keras.saving import load_model, save_model
+
+__all__ = ["Functional", "Model", "Sequential", "load_model", "save_model"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kcompile.keras import symbolic
+from kcompile.keras.layers import signature
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.training.trainer import Trainer
 
@@ -132,10 +133,15 @@ class Model(Layer, Trainer):
 
         return json.dumps(serialize_keras_object(self), **kwargs)
 
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        if not config or self.built:
+    def build(self, input_shape: Any = None) -> None:
+        """Make all variables for inputs of this shape (a list or dict of shapes for several), by a traced call."""
+        if self.built or input_shape is None:
             return
-        super().build_from_config(config)
+        tensors = signature.as_keras_tensors(signature.tuples(input_shape), self.compute_dtype)
+        symbolic.symbolic_outputs(self, (tensors,), {})
+
+    def _has_default_build(self) -> bool:
+        return type(self).build is Model.build
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -70,6 +71,22 @@ class Trainer:
         self.stop_training = False
         self.compiled = True
         self._steps = {}
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile` as a config."""
+        from kcompile.keras.saving.serialization import serialize_keras_object
+
+        return {k: serialize_keras_object(v) for k, v in self._compile_arguments.items()}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with a config, and make the optimizer's variables."""
+        from kcompile.keras.saving.serialization import deserialize_keras_object
+
+        known = set(inspect.signature(Trainer.compile).parameters)
+        given = {k: deserialize_keras_object(v) for k, v in config.items() if k in known}
+        self.compile(**given)
+        if self.built:  # type: ignore[attr-defined]
+            self.optimizer.build(self._trained())
 
     def _names_of_outputs(self) -> list[str] | None:
         try:

@@ -1,0 +1,1 @@
+"""File formats of Keras models: bytes to configs and arrays, and back. Knows no layer."""

@@ -1,0 +1,204 @@
+"""Models as ``.keras`` and ``.weights.h5`` files, as Keras 3 writes and reads them."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kcompile.errors import FileFormatError, KcompileError, UnsupportedError, UsageError, printable
+from kcompile.keras import initializers, naming
+from kcompile.keras.layers.base import Layer
+from kcompile.keras.metrics.base import Metric
+from kcompile.keras.optimizers.base import Optimizer
+from kcompile.keras.saving.registration import custom_object_scope
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
+
+KERAS_VERSION = "3.15.0"
+
+
+def save_model(model: Any, filepath: str | Path, overwrite: bool = True) -> None:
+    """Write a ``.keras`` file. Raises UsageError for a bad path, TypeError for what has no config."""
+    from kcompile.files.keras_archive import write_archive
+    from kcompile.files.weights import write_weights
+
+    path = _target(filepath, (".keras",), overwrite)
+    config = serialize_keras_object(model)
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
+    metadata = {"keras_version": KERAS_VERSION, "date_saved": stamp}
+    groups = stored_groups(model)
+    write_archive(path, metadata, config, lambda stream: write_weights(stream, groups))
+
+
+def save_weights(model: Any, filepath: str | Path, overwrite: bool = True) -> None:
+    """Write a ``.weights.h5`` file."""
+    from kcompile.files.atomic import replacing
+    from kcompile.files.weights import write_weights
+
+    path = _target(filepath, (".weights.h5",), overwrite)
+    with replacing(path) as stream:
+        write_weights(stream, stored_groups(model))
+
+
+def _target(filepath: str | Path, endings: tuple[str, ...], overwrite: bool) -> Path:
+    path = Path(filepath)
+    if not path.name.endswith(endings):
+        raise UsageError(f"{path}: the name must end in {' or '.join(endings)}")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: exists already; pass overwrite=True to replace it")
+    return path
+
+
+def load_model(
+    filepath: str | Path, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
+) -> Any:
+    """The model of a ``.keras`` file. Code in the file is never run, whatever ``safe_mode`` says.
+
+    Raises FileFormatError for a damaged file, UnsupportedError naming a class that is not known.
+    """
+    from kcompile.files.keras_archive import read_archive
+    from kcompile.files.weights import WeightsReader
+
+    path = Path(filepath)
+    if path.suffix in (".h5", ".hdf5"):
+        raise UnsupportedError(f"{path}: whole models in HDF5 are not read yet; load it in Keras and save it as .keras")
+    if path.suffix != ".keras":
+        raise UsageError(f"{path}: expected a .keras file")
+    archive = read_archive(path)
+    config = dict(archive.config)
+    compile_config = config.pop("compile_config", None)
+    try:
+        with custom_object_scope(custom_objects or {}), initializers.loading():
+            model = deserialize_keras_object(config)
+            if not isinstance(model, Layer):
+                raise FileFormatError(f"the file holds a {type(model).__name__}, not a model")
+    except KcompileError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, MemoryError, RecursionError, OverflowError) as error:
+        text = " ".join(printable(error, 300).split())
+        raise FileFormatError(f"{path}: the model's config does not make a model: {type(error).__name__}: {text}") from error
+    with WeightsReader(archive.weights, str(path)) as reader:
+        _restore(model, reader, skip_mismatch=False)
+        if compile and compile_config:
+            _compile(model, compile_config, custom_objects, reader)
+    return model
+
+
+def _compile(model: Any, config: Any, custom_objects: Any, reader: Any) -> None:
+    """Compile as the file says; a loss or metric that is not known leaves the model uncompiled, with a warning."""
+    try:
+        with custom_object_scope(custom_objects or {}):
+            model.compile_from_config(config)
+        if model.optimizer is not None and reader.variables("optimizer"):
+            _restore(model.optimizer, reader, False, "optimizer")
+    except (KcompileError, TypeError, ValueError, KeyError) as error:
+        warnings.warn(f"{reader.label}: the model is loaded but not compiled: {printable(error)}", stacklevel=3)
+
+
+def load_weights(model: Any, filepath: str | Path, skip_mismatch: bool = False) -> None:
+    """Set a model's weights from a ``.weights.h5`` or ``.keras`` file; nothing changes where they don't fit."""
+    from kcompile.files.keras_archive import read_archive
+    from kcompile.files.weights import WeightsReader
+
+    path = Path(filepath)
+    if path.name.endswith(".weights.h5"):
+        source: Any = path
+    elif path.suffix == ".keras":
+        source = read_archive(path).weights
+    else:
+        raise UsageError(f"{path}: weights are read from .weights.h5 and .keras files")
+    if not model.built and not model.weights:
+        raise UsageError(f"model {model.name!r} has no weights yet: build it (or call it once) before loading")
+    with WeightsReader(source, str(path)) as reader:
+        _restore(model, reader, skip_mismatch)
+
+
+def _restore(root: Any, reader: Any, skip_mismatch: bool, path: str = "") -> None:
+    """Read everything first, assign after: a file that does not fit changes nothing."""
+    pending: list[tuple[Any, np.ndarray]] = []
+    for place, owner in saveables(root, path):
+        own = own_variables(owner)
+        datasets = reader.variables(place)
+        where = f"{reader.label}: layer {getattr(owner, 'name', place)!r}"
+        if len(datasets) != len(own):
+            if skip_mismatch or (isinstance(owner, Optimizer) and not datasets):
+                continue
+            raise FileFormatError(f"{where} has {len(own)} variables, the file {len(datasets)} (at {place or '/'})")
+        for i, variable in enumerate(own):
+            if str(i) not in datasets:
+                raise FileFormatError(f"{where}: the file has no variable {i} (at {place or '/'})")
+            if skip_mismatch and datasets[str(i)].shape != variable.shape:
+                continue
+            pending.append((variable, reader.array(datasets[str(i)], variable.shape)))
+    for variable, array in pending:
+        variable.assign(array)
+
+
+def stored_groups(model: Any) -> dict[str, tuple[str | None, list[np.ndarray]]]:
+    """What a weights file holds: for each object its path, name and arrays."""
+    groups = {
+        path: (getattr(owner, "name", None), [v.numpy() for v in own_variables(owner)])
+        for path, owner in saveables(model)
+    }
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and optimizer.built:
+        groups["optimizer"] = (optimizer.name, [v.numpy() for v in optimizer.variables])
+    return groups
+
+
+def own_variables(owner: Any) -> list[Any]:
+    """The variables stored for one object, in order."""
+    from kcompile.keras.layers import tracking
+
+    return owner.variables if isinstance(owner, Optimizer) else tracking.variables_of(owner)
+
+
+def saveables(root: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path in the file, object): the root and all layers within, each once, under Keras's names."""
+    seen: set[int] = set()
+    stack: list[tuple[str, Any]] = [(path, root)]
+    while stack:
+        place, owner = stack.pop()
+        if id(owner) in seen:
+            continue
+        seen.add(id(owner))
+        yield place, owner
+        stack.extend(reversed([(f"{place}/{name}".lstrip("/"), child) for name, child in _children(owner)]))
+
+
+def _children(owner: Any) -> Iterator[tuple[str, Any]]:
+    """Layers of an object: a model's under ``layers``, others under the attribute that holds them."""
+    if isinstance(owner, Optimizer):
+        return
+    structured = hasattr(owner, "_functional_layers") or hasattr(owner, "_stack")
+    if structured:
+        yield from _numbered("layers", owner.layers)
+    for name, value in sorted(vars(owner).items()):
+        if name in _INTERNAL:
+            continue
+        if _is_saveable(value):
+            yield name, value
+        elif isinstance(value, (list, tuple, dict)):
+            items = value.values() if isinstance(value, dict) else value
+            yield from _numbered(name, [v for v in items if _is_saveable(v)])
+
+
+def _numbered(prefix: str, layers: Any) -> Iterator[tuple[str, Any]]:
+    used: dict[str, int] = {}
+    for layer in layers:
+        yield f"{prefix}/{naming.unique(naming.to_snake_case(type(layer).__name__), used)}", layer
+
+
+def _is_saveable(x: Any) -> bool:
+    return isinstance(x, Layer) and not isinstance(x, Metric)
+
+
+# What a model or layer keeps about itself, not what it is made of.
+_INTERNAL = frozenset(
+    {"_auto_config", "_called_with", "_nodes", "_functional_layers", "_operations", "_graph_nodes", "_stack", "_steps",
+     "_inputs_struct", "_outputs_struct", "_tensors", "optimizer", "_compile_arguments", "history"}
+)  # fmt: skip
