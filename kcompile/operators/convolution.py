@@ -86,11 +86,16 @@ class Conv(Op, name="conv"):
         rank, pads = t.inputs[0].rank, self._pads(*t.inputs[:2])
         strides, dilations = list(self.strides), list(self.dilations)
         # A channels-last sequence as an image one cell high: torch has that layout from two axes on.
-        row = rank == 3 and self.data_format == "channels_last"
+        channels = channel_size(t.inputs[0], self.data_format)
+        row = rank == 3 and self.data_format == "channels_last" and channels != 1
         if row:
             x, kernel, rank = x.unsqueeze(1), kernel.unsqueeze(0), 4
             pads, strides, dilations = ((0, 0), *pads), [1, *strides], [1, *dilations]
         x = torch_first(x, rank, self.data_format)
+        if channels == 1:
+            # torch 2.13 (oneDNN) leaves numbers unwritten where one channel has the stride 1 of a
+            # channels_last view, and the output is one cell wide. This gives it the usual stride.
+            x = x.squeeze(1).unsqueeze(1)
         if is_static(pads) and all(before == after for before, after in pads):
             inner: Sequence[Any] = [before for before, _ in pads]
         else:
