@@ -30,7 +30,9 @@ def command(
 ) -> None:
     """Print a graph: the IR of a script or Keras file, or the nodes of an ONNX file."""
     if source.endswith(".onnx"):
-        text = _onnx_text(source)
+        from kcompile.onnx.summary import graph_text
+
+        text = graph_text(source)
         output.result({"graph": text}, text, as_json)
         return
     from kcompile.cli.script import load_model
@@ -52,21 +54,3 @@ def command(
         text += "\n\n" + account
         data["explain"] = account
     output.result(data, text, as_json)
-
-
-def _onnx_text(path: str) -> str:
-    import onnx
-
-    from kcompile.onnx.files import read
-
-    model = read(path, weights=False)
-    for tensor in model.graph.initializer:
-        # The printer writes every number of every weight; names and shapes are what a reader wants.
-        size = 1
-        for dim in tensor.dims:
-            size *= dim
-        if size > 16:
-            tensor.ClearField("raw_data")
-            tensor.ClearField("float_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-    return onnx.printer.to_text(model)

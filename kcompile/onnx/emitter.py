@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from kcompile.errors import KcompileError, UnsupportedError
 from kcompile.ir import Constant, DType, Graph, Input, Node, Type, Value, Weight
@@ -108,7 +109,8 @@ class Emitter:
     def array(self, data: Any, label: str = "constant", dtype: DType | None = None) -> str:
         """The name of an initialiser with this content (shared where the content is equal)."""
         array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
-        key = (str(array.dtype), array.shape, array.tobytes())
+        # A digest, not the bytes: keys of large weights would double the memory.
+        key = (str(array.dtype), array.shape, hashlib.blake2b(array.tobytes()).digest())
         name = self._array_names.get(key)
         if name is None:
             name = self.unique(label)
@@ -316,10 +318,6 @@ class Emitter:
         dims = [str(d) if isinstance(d, Dim) else d for d in type.shape]
         return helper.make_tensor_value_info(name, ELEMENT_TYPES[type.dtype.name], dims)
 
-    def initializers(self, used: set[str]) -> list[onnx.TensorProto]:
-        """TensorProtos of the initialisers that ``used`` names."""
-        return [numpy_helper.from_array(_plain(a), name) for name, a in self.arrays.items() if name in used]
-
 
 def has_facet(op: Op, opset: int) -> bool:
     """Whether an operator can be written at this opset without its decomposition."""
@@ -375,8 +373,3 @@ def _linear(dim: Dim, symbol: str) -> tuple[int, int]:
         else:
             return 0, 0
     return scale, offset
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    # from_array wants C order and native bytes.
-    return np.ascontiguousarray(array).reshape(array.shape)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from kcompile.errors import UsageError
 from kcompile.ir import Graph, Type
@@ -15,9 +16,6 @@ from kcompile.operators.lowering import expand
 
 DEFAULT_OPSET = 20
 LEAST_OPSET = 17
-# The IR version that came with each opset: a runtime that has the opset reads it.
-IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 11, 25: 12, 26: 12, 27: 13, 28: 14}
-
 
 def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
     """The graph's outputs (not its updates) as an ONNX model in standard operators only.
@@ -34,17 +32,20 @@ def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] 
     emitter.emit(graph, names)
     outputs = _name_outputs(emitter, graph, names)
     nodes = _live(emitter.nodes, graph.output_names)
+    arrays = _named_arrays(emitter, nodes)
+    opset_id = helper.make_opsetid("", opset)
     model = helper.make_model(
         helper.make_graph(
             nodes,
             graph.name,
             [emitter.info(v.op.label, v.type) for v in graph.inputs],  # type: ignore[attr-defined]
             outputs,
-            emitter.initializers(set(_names_read(nodes))),
+            [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), name) for name, a in arrays.items()],
         ),
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[opset_id],
         producer_name="kcompile",
-        ir_version=IR_VERSIONS[opset],
+        # The IR version that came with the opset: a runtime that has the opset reads it.
+        ir_version=helper.find_min_ir_version_for([opset_id]),
     )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     return model
@@ -54,7 +55,7 @@ def check_opset(opset: int | None) -> int:
     """The opset to write, or UsageError."""
     if opset is None:
         return DEFAULT_OPSET
-    newest = min(max(IR_VERSIONS), onnx.defs.onnx_opset_version())
+    newest = onnx.defs.onnx_opset_version()
     if not LEAST_OPSET <= opset <= newest:
         raise UsageError(f"opset {opset} is out of range: this kcompile writes {LEAST_OPSET} to {newest}")
     return opset
@@ -74,6 +75,20 @@ def _name_outputs(emitter: Emitter, graph: Graph, names: dict) -> list[onnx.Valu
         infos.append(emitter.info(output, value.type))
     _rename(emitter.nodes, renamed)
     return infos
+
+
+def _named_arrays(emitter: Emitter, nodes: list[onnx.NodeProto]) -> dict[str, np.ndarray]:
+    """Initialisers that are read, by name. One made from a weight alone (a transposed kernel) takes its name."""
+    read = set(_names_read(nodes))
+    kept = {name: array for name, array in emitter.arrays.items() if name in read}
+    renamed: dict[str, str] = {}
+    for name in kept:
+        base, _, count = name.rpartition("_")
+        free = base in emitter.arrays and base not in read and base not in renamed.values()
+        if count.isdigit() and free:
+            renamed[name] = base
+    _rename(nodes, renamed)
+    return {renamed.get(name, name): array for name, array in kept.items()}
 
 
 def _rename(nodes: Iterable[onnx.NodeProto], renamed: Mapping[str, str]) -> None:

@@ -15,6 +15,8 @@ from kcompile.onnx.files import read
 
 ASSUMED = 32  # size of a free axis other than the batch, for counting work
 
+SHOWN = 16  # weights of at most that many numbers are written out in a graph's text
+
 
 @dataclass
 class Summary:
@@ -130,3 +132,15 @@ def _work(node: onnx.NodeProto, shapes: dict[str, list[Any]]) -> int | None:
     hidden = next((x.i for x in node.attribute if x.name == "hidden_size"), 0)
     steps, batch = a[0], a[1]
     return 2 * steps * batch * math.prod(b[:2]) * (b[2] + hidden)
+
+
+def graph_text(path: str | Path) -> str:
+    """A file's nodes as text, without the numbers of its weights."""
+    model = read(path, weights=False)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) > SHOWN:
+            for kind in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+                tensor.ClearField(kind)  # type: ignore[arg-type]
+            # What the printer leaves out, since the numbers lie elsewhere.
+            tensor.data_location = TensorProto.EXTERNAL
+    return onnx.printer.to_text(model)
