@@ -124,9 +124,15 @@ class Match:
         """``array``, rounded to the dtype of ``like``, as a weight or constant as ``like`` is one.
 
         A weight is given a fresh label made from that of ``like``, with ``role`` for its last part
-        where given; the same array under the same label is the same weight.
+        where given; the same array under the same label is the same weight. Skips where a number is
+        too large for the dtype.
         """
-        data = np.asarray(array).astype(like.type.dtype.numpy)
+        with np.errstate(over="ignore"):
+            data = np.asarray(array).astype(like.type.dtype.numpy)
+        if like.type.dtype.is_float and like.type.dtype.bits < 64:
+            require(
+                bool(np.array_equal(np.isfinite(data), np.isfinite(array))), f"a number overflows {like.type.dtype}"
+            )
         if isinstance(like.op, Constant):
             return constant(data)
         assert isinstance(like.op, Weight)

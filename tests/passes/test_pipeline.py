@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,11 +15,14 @@ from kcompile.ir.types import bool_, f32
 from kcompile.onnx.model import to_onnx
 from kcompile.operators.activation import Relu
 from kcompile.operators.arithmetic import Add, Multiply
-from kcompile.operators.control import Cond
+from kcompile.operators.control import Cond, Scan
+from kcompile.operators.convolution import Conv
 from kcompile.operators.linear import Dense
+from kcompile.operators.math import Tanh
+from kcompile.operators.reduction import Mean
 from kcompile.operators.shape import Transpose
 from kcompile.passes.pipeline import DEPLOY, TRAIN, Pass, Pipeline, optimize
-from tests.passes.models import MODELS, N
+from tests.passes.models import MODELS, N, Net
 from tests.passes.peers import PEERS, node_types
 from tests.passes.support import evaluate, same_values
 
@@ -98,6 +103,28 @@ def test_regions_are_optimised() -> None:
     after = optimize(Graph("g", [p, x], [*Cond(then, orelse)(p, x)]), DEPLOY).graph
     (node,) = after.operators()
     assert [len(g.operators()) for g in (node.op.then, node.op.orelse)] == [1, 0]
+
+
+def test_a_recurrent_convolution_is_laid_out_within_its_loop() -> None:
+    state, image = (input_value(k, Type(f32, (N, 4, 3, 2))) for k in ("h", "x"))
+    kernel = input_value("k", Type(f32, (3, 3, 2, 2)))
+    conv = Conv((1, 1), "same", (1, 1))
+    new = Tanh()(Add()(conv(state, kernel), image))
+    body = Graph("body", [state, image, kernel], [new, Mean((1, 2))(new)])
+    start, frames = input_value("start", Type(f32, (N, 4, 3, 2))), input_value("frames", Type(f32, (5, N, 4, 3, 2)))
+    net = Net()
+    graph = net.graph("g", [start, frames], *Scan(body, 1, 1)(start, frames, net.weight("c/kernel", 3, 3, 2, 2)))
+    after = optimize(graph, DEPLOY, evaluate=evaluate, verify=True).graph
+    same_values(graph, after)
+    (node,) = after.operators()
+    assert [n.op.name for n in node.op.body.operators()].count("transpose") == 3
+    assert optimize(after, DEPLOY, evaluate=evaluate).graph == after
+
+
+def test_passes_load_no_backend() -> None:
+    code = "import sys, kcompile.passes.pipeline; print(*({'onnx', 'onnxruntime', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_the_account_of_what_happened() -> None:

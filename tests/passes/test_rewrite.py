@@ -170,6 +170,14 @@ def test_new_weights_have_fresh_labels_and_equal_ones_are_shared() -> None:
     np.testing.assert_array_equal(after.weights["d/w~1"], 2)
 
 
+def test_a_number_too_large_for_the_dtype_is_not_folded() -> None:
+    change = _rule(like(Multiply, "a", "=w"), lambda m: Add()(m.a, m.weight(m.w, m.array("w") * 1e39)))
+    graph = _graph(Multiply()(x, c))
+    after, log = _apply(graph, change)
+    assert after is graph
+    assert [s.reason for s in log.skipped] == ["a number overflows f32"]
+
+
 def test_constants_stay_constants() -> None:
     change = _rule(like(Multiply, "a", "=w"), lambda m: Add()(m.a, m.weight(m.w, m.array("w") / 3)))
     after, _ = _apply(_graph(Multiply()(x, c)), change)
