@@ -279,8 +279,17 @@ def weak_dtype(x: Any) -> Any:
 
 
 def promoted(*xs: Any, to_float: bool = False) -> DType:
-    """The dtype in which an operator on these operands computes, as Keras promotes."""
+    """The dtype in which an operator on these operands computes, as Keras promotes.
+
+    Operands that agree keep their dtype, 64 bits too, as they do in Keras on torch; mixed ones are
+    narrowed to 32 bits.
+    """
     kinds = [weak_dtype(x) for x in xs]
+    strong = {k for k in kinds if isinstance(k, DType)}
+    if len(strong) == 1:
+        (only,) = strong
+        if only.is_float or (only.is_integer and not to_float and float not in kinds):
+            return only
     return result_type(*kinds, float) if to_float else result_type(*kinds)
 
 

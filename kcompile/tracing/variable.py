@@ -112,7 +112,8 @@ class Variable(Operators):
                 tracer.assign(self, lift(value, self._dtype))
             return value
         EAGER.write(self, value)
-        return self.value
+        # Not `value` where it is still numpy: reading would move it to torch, and load torch for that.
+        return self.storage if isinstance(self.storage, np.ndarray) else self.value
 
     def assign_add(self, value: Any) -> Any:
         with autocast(None):
