@@ -130,9 +130,8 @@ class Match:
         with np.errstate(over="ignore"):
             data = np.asarray(array).astype(like.type.dtype.numpy)
         if like.type.dtype.is_float and like.type.dtype.bits < 64:
-            require(
-                bool(np.array_equal(np.isfinite(data), np.isfinite(array))), f"a number overflows {like.type.dtype}"
-            )
+            same = np.array_equal(np.isfinite(data), np.isfinite(array))
+            require(same, f"a number overflows {like.type.dtype}")
         if isinstance(like.op, Constant):
             return constant(data)
         assert isinstance(like.op, Weight)
