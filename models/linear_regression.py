@@ -12,7 +12,7 @@ from kcompile.keras.utils import set_random_seed
 
 set_random_seed(0)
 rng = np.random.default_rng(0)
-X = np.linspace(-1, 1, 200)
+X = np.linspace(-2, 2, 1000)
 Y = 2 * X + 1 + rng.normal(0, 0.05, X.shape)
 
 model = Sequential(name="linear_regression")
@@ -21,7 +21,7 @@ model.add(Dense(1, input_shape=(1,), name="line"))
 
 def train(model):
     model.compile(SGD(), "mean_squared_error")
-    model.fit(X, Y, epochs=60)
+    model.fit(X, Y, epochs=20)
     slope, offset = (float(w.ravel()[0]) for w in model.get_weights())
     print(f"y = {slope:.3f} x + {offset:.3f}")
 
