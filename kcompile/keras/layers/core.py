@@ -69,12 +69,14 @@ class Dense(Layer):
         return self.activation(ops.dense(inputs, self.kernel, self.bias))
 
     def get_config(self) -> dict[str, Any]:
+        weights = serialized(self, "kernel", "bias")
+        weights.pop("activity_regularizer")
         return {
             **super().get_config(),
             "units": self.units,
             "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
-            **serialized(self, "kernel", "bias"),
+            **weights,
             "quantization_config": None,
         }
 
@@ -139,6 +141,7 @@ class Embedding(Layer):
             "output_dim": self.output_dim,
             **serialized(self, "embeddings"),
             "mask_zero": self.mask_zero,
+            "quantization_config": None,
         }
 
 

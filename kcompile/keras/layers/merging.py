@@ -50,7 +50,7 @@ class Merge(Layer):
             return None
         joined = mask[0]
         for m in mask[1:]:
-            joined = ops.logical_and(joined, m)
+            joined = ops.logical_or(joined, m)
         return joined
 
 

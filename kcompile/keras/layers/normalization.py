@@ -136,6 +136,7 @@ class LayerNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
+        rms_scaling: bool = False,
         beta_initializer: Any = "zeros",
         gamma_initializer: Any = "ones",
         beta_regularizer: Any = None,
@@ -144,22 +145,20 @@ class LayerNormalization(Layer):
         gamma_constraint: Any = None,
         **kwargs: Any,
     ):
-        if kwargs.pop("rms_scaling", False):
-            raise ValueError("LayerNormalization(rms_scaling=True) is not supported; use RMSNormalization")
         super().__init__(**kwargs)
         if not isinstance(axis, (int, list, tuple)):
             raise TypeError(f"Expected an int or a list/tuple of ints for the argument 'axis', but received: {axis}")
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
-        self.epsilon, self.center, self.scale = epsilon, center, scale
+        self.epsilon, self.center, self.scale, self.rms_scaling = epsilon, center, scale, rms_scaling
         get_parameters(self, locals(), "beta", "gamma")
         self.supports_masking = True
         self.autocast = False
 
     def build(self, input_shape: Any) -> None:
-        axes = [self.axis] if isinstance(self.axis, int) else self.axis
-        shape = tuple(input_shape[a] for a in axes)
+        self.axis = [self.axis] if isinstance(self.axis, int) else sorted(self.axis)
+        shape = tuple(input_shape[a] for a in self.axis)
         self.gamma = self.beta = None
-        if self.scale:
+        if self.scale or self.rms_scaling:
             self.gamma = self.add_weight(
                 shape,
                 self.gamma_initializer,
@@ -168,7 +167,7 @@ class LayerNormalization(Layer):
                 autocast=False,
                 name="gamma",
             )
-        if self.center:
+        if self.center and not self.rms_scaling:
             self.beta = self.add_weight(
                 shape,
                 self.beta_initializer,
@@ -181,10 +180,14 @@ class LayerNormalization(Layer):
 
     def call(self, inputs: Any) -> Any:
         x = ops.cast(inputs, "float32") if str(inputs.dtype).endswith("float16") else inputs
-        axes = [self.axis] if isinstance(self.axis, int) else self.axis
         rank = ops.ndim(x)
-        order = sorted(a % rank for a in axes)
-        if order == list(range(rank - len(order), rank)):
+        order = sorted(a % rank for a in self.axis)
+        if self.rms_scaling:
+            # By the variance about the mean, as Keras's argument of this name does; see RMSNormalization.
+            sizes = [d if i in order else 1 for i, d in enumerate(ops.shape(x))]
+            scale = ops.rsqrt(ops.var(x, tuple(order), keepdims=True) + self.epsilon)
+            y = x * scale * ops.reshape(self.gamma, sizes)
+        elif order == list(range(rank - len(order), rank)):
             y = ops.layer_normalization(x, self.gamma, self.beta, tuple(order), self.epsilon)
         else:
             y = self._inner_axes(x, order)
@@ -207,5 +210,6 @@ class LayerNormalization(Layer):
             "epsilon": self.epsilon,
             "center": self.center,
             "scale": self.scale,
+            "rms_scaling": self.rms_scaling,
             **own,
         }

@@ -188,7 +188,7 @@ class LSTM(Layer):
         self.use_cudnn, self.zero_output_for_mask = use_cudnn, zero_output_for_mask
         self.supports_masking = True
         self.input_spec = InputSpec(ndim=3)
-        self.states: list[Variable] = []
+        self._kept_states: list[Variable] = []
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         with name_scope(self.cell.name):
@@ -200,7 +200,7 @@ class LSTM(Layer):
                     f"layer {self.name!r}: If a RNN is stateful, it needs to know its batch size: give the input a "
                     "fixed batch_size"
                 )
-            self.states = [
+            self._kept_states = [
                 Variable(np.zeros((batch, self.units), "float32"), dtype=self.variable_dtype, trainable=False, name=n)
                 for n in ("state_h", "state_c")
             ]
@@ -217,7 +217,7 @@ class LSTM(Layer):
         sequence, h, c = self.cell.run(
             sequences, h, c, mask, reverse=self.go_backwards, zero_masked=self.zero_output_for_mask
         )
-        for variable, value in zip(self.states, (h, c), strict=False):
+        for variable, value in zip(self._kept_states, (h, c), strict=False):
             variable.assign(value)
         output = sequence if self.return_sequences else h
         return [output, h, c] if self.return_state else output
@@ -227,7 +227,7 @@ class LSTM(Layer):
             h, c = initial_state
             return h, c
         if self.stateful:
-            h, c = (v.value for v in self.states)
+            h, c = (v.value for v in self._kept_states)
             return h, c
         return None, None
 
@@ -236,16 +236,21 @@ class LSTM(Layer):
         output = first if self.return_sequences else None
         return [output, None, None] if self.return_state else output
 
+    @property
+    def states(self) -> list[Variable]:
+        """What a stateful layer keeps from batch to batch: h and c. As in Keras, neither weights nor saved."""
+        return self._kept_states
+
     def reset_state(self) -> None:
         """Set the kept states of a stateful layer to 0."""
-        for variable in self.states:
+        for variable in self._kept_states:
             variable.assign(variable.numpy() * 0)
 
     reset_states = reset_state
 
     def get_config(self) -> dict[str, Any]:
         names = (
-            "return_sequences", "return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask", "use_cudnn",
+            "return_sequences", "return_state", "go_backwards", "stateful", "unroll", "zero_output_for_mask",
         )  # fmt: skip
         return {
             **super().get_config(),

@@ -24,6 +24,7 @@ from kcompile.keras.ops.common import (
     tensor,
 )
 from kcompile.operators import creation, indexing, linear, reduction, shape, sorting
+from kcompile.operators.einsum import Einsum
 
 Axis = int | Sequence[int] | None
 
@@ -354,7 +355,7 @@ def matmul(x1: Any, x2: Any) -> Any:
 @op
 def einsum(subscripts: str, *operands: Any) -> Any:
     """Sum of products as the subscripts say."""
-    return common(linear.Einsum(subscripts), *operands)
+    return common(Einsum(subscripts), *operands)
 
 
 @op
