@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -35,7 +36,7 @@ def command(
     rows = []
     for batch in batches or (1, 32):
         feeds = random_inputs(model, batch, length)
-        found = measure(lambda feeds=feeds: model.run(feeds), seconds)
+        found = measure(partial(model.run, feeds), seconds)
         rows.append({"batch": batch, "p50_ms": found.p50, "p99_ms": found.p99, "least_ms": found.least,
                      "rows_per_second": found.per_second(batch), "runs": found.runs})  # fmt: skip
     header = ("batch", "p50", "p99", "least", "rows/s", "runs")

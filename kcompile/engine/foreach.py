@@ -158,8 +158,10 @@ class _Writer:
     def _call(self, target: Any, *args: Any) -> Any:
         return self.tracer.create_proxy("call_function", target, args, {})
 
-    def _operand(self, value: Value) -> Any:
+    def _operand(self, value: Value | None) -> Any:
         """A value on its own: a single, or its place in a column."""
+        if value is None:
+            return None
         if value in self.keys:
             key, place = self.keys[value]
             return self._call(operator.getitem, self.columns[key], place)
@@ -186,8 +188,8 @@ class _Writer:
                     return self._call(BINARY[name], operands[0], other)
         return self._each(node, operands)
 
-    def _number(self, value: Value) -> Any:
-        if isinstance(value.op, Constant):
+    def _number(self, value: Value | None) -> Any:
+        if value is not None and isinstance(value.op, Constant):
             return value.op.value.data.item()
         return self._call(number, self._operand(value))
 
@@ -241,10 +243,10 @@ class _Writer:
                 pending[key] = pending.get(key, 0) + 1
             else:
                 rest.append((label, value))
-        for (group, key), count in pending.items():
+        for (name, key), count in pending.items():
             if count != self.update.count:
-                raise RuntimeError(f"the updates of {group!r} cover {count} of {self.update.count} variables")
-            self._call(torch._foreach_copy_, self.columns[(group,)], self.columns[key])
+                raise RuntimeError(f"the updates of {name!r} cover {count} of {self.update.count} variables")
+            self._call(torch._foreach_copy_, self.columns[(name,)], self.columns[key])
         for label, value in rest:
             self.tracer.create_proxy("call_method", "copy_", (self._target(label), self._operand(value)), {})
 

@@ -8,7 +8,9 @@ symbol left is always a plain ``int``. Every symbol stands for a size: an intege
 from __future__ import annotations
 
 import ast
+import keyword
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Union
 
@@ -40,6 +42,10 @@ class Dim:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dim) and self.terms == other.terms
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Hashes of text differ from process to process, so the hash does not travel.
+        return Dim, (self.terms,)
 
     def __add__(self, other: DimLike) -> DimLike:
         return _combine([*_terms(self), *_terms(other)])
@@ -155,9 +161,9 @@ class Dim:
 
 
 def symbol(name: str) -> Dim:
-    """The size called ``name`` (a Python identifier)."""
-    if not name.isidentifier():
-        raise ValueError(f"a dimension's name must be an identifier, got {name!r}")
+    """The size called ``name``: a Python identifier, no keyword; raises ParseError."""
+    if not name.isidentifier() or keyword.iskeyword(name) or unicodedata.normalize("NFKC", name) != name:
+        raise ParseError(f"a dimension's name must be an identifier, got {name!r}")
     return Dim((((("sym", name),), 1),))
 
 
@@ -181,6 +187,7 @@ def symbols_of(dim: DimLike) -> set[str]:
 
 def floordiv(a: DimLike, b: DimLike) -> DimLike:
     """``a // b``; terms that divide exactly leave the division: ``(2*H+1)//2`` is ``H``."""
+    a, b = _size(a), _size(b)
     if isinstance(b, int):
         if b == 0:
             raise ZeroDivisionError("division of a size by zero")
@@ -194,6 +201,7 @@ def floordiv(a: DimLike, b: DimLike) -> DimLike:
 
 def modulo(a: DimLike, b: DimLike) -> DimLike:
     """``a % b`` with multiples of ``b`` left out."""
+    a, b = _size(a), _size(b)
     if isinstance(b, int):
         if isinstance(a, int):
             return a % b
@@ -223,11 +231,14 @@ def bounds(dim: DimLike) -> tuple[float, float]:
     """(least, greatest) value that ``dim`` can have, every symbol being at least 0."""
     if isinstance(dim, int):
         return dim, dim
-    low = high = 0.0
+    # Python's integers where finite: floats would round large sizes.
+    low: float = 0
+    high: float = 0
     for monomial, coefficient in dim.terms:
-        a = b = 1.0
+        a: float = 1
+        b: float = 1
         for atom in monomial:
-            c, d = (0.0, math.inf) if atom[0] == "sym" else _call_bounds(atom)
+            c, d = (0, math.inf) if atom[0] == "sym" else _call_bounds(atom)
             corners = [_times(x, y) for x in (a, b) for y in (c, d)]
             a, b = min(corners), max(corners)
         ends = sorted((_times(a, coefficient), _times(b, coefficient)))
@@ -238,10 +249,11 @@ def bounds(dim: DimLike) -> tuple[float, float]:
 def parse_dim(text: str) -> DimLike:
     """The dimension that ``str(dim)`` wrote; raises ParseError."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
-        raise ParseError(f"{text!r} is not a dimension") from error
-    return _from_ast(tree, text)
+        return _from_ast(ast.parse(text.strip(), mode="eval").body, text)
+    except ParseError:
+        raise
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError) as error:
+        raise ParseError(f"{text[:100]!r} is not a dimension") from error
 
 
 _BINARY = {
@@ -269,12 +281,20 @@ def _from_ast(node: ast.AST, text: str) -> DimLike:
     raise ParseError(f"{text!r} is not a dimension")
 
 
+def _size(value: Any) -> DimLike:
+    """A Dim or a Python int, whatever integer it was; TypeError for what is no integer."""
+    if isinstance(value, Dim) or type(value) is int:
+        return value
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"a size can't be combined with {value!r}")
+    return int(value)
+
+
 def _terms(dim: DimLike) -> Iterable[tuple[Monomial, int]]:
+    dim = _size(dim)
     if isinstance(dim, Dim):
         return dim.terms
-    if not hasattr(dim, "__index__"):
-        raise TypeError(f"a size can't be combined with {dim!r}")
-    return (((), int(dim)),) if dim else ()
+    return (((), dim),) if dim else ()
 
 
 def _sort_key(item: Any) -> str:
@@ -332,6 +352,7 @@ def _exact(a: DimLike, b: DimLike) -> DimLike | None:
 
 
 def _extreme(function: str, a: DimLike, b: DimLike) -> DimLike:
+    a, b = _size(a), _size(b)
     low, high = bounds(a - b)
     if low >= 0:
         return a if function == "max" else b
@@ -347,19 +368,23 @@ def _call_bounds(atom: Atom) -> tuple[float, float]:
         return max(alow, blow), max(ahigh, bhigh)
     if function == "min":
         return min(alow, blow), min(ahigh, bhigh)
-    if function == "%" and blow > 0:
-        return 0.0, bhigh - 1
-    if function == "//" and blow == bhigh and blow > 0:
-        return _floor(alow, blow), _floor(ahigh, blow)
-    return (0.0, max(ahigh, 0.0)) if alow >= 0 else (-math.inf, math.inf)
+    if blow < 0:
+        return -math.inf, math.inf
+    # A divisor that can be 0 has no value there, so it is at least 1.
+    blow, bhigh = max(blow, 1), max(bhigh, 1)
+    if function == "%":
+        return 0, bhigh - 1 if alow < 0 else min(bhigh - 1, ahigh)
+    return _floor(alow, blow if alow < 0 else bhigh), _floor(ahigh, bhigh if ahigh < 0 else blow)
 
 
 def _floor(a: float, b: float) -> float:
-    return a if math.isinf(a) else a // b
+    if math.isinf(a):
+        return a
+    return a // b if not math.isinf(b) else (0 if a >= 0 else -1)
 
 
 def _times(a: float, b: float) -> float:
-    return 0.0 if a == 0 or b == 0 else a * b
+    return 0 if a == 0 or b == 0 else a * b
 
 
 def _at_least(a: DimLike, b: DimLike, sign: str) -> bool:

@@ -91,6 +91,8 @@ class Op:
     torch_scalars: ClassVar[bool] = False
     # The first opset that has what the onnx facet writes; below it the decomposition is used.
     onnx_since: ClassVar[int] = 0
+    _key: ClassVar[Any]  # set for each operator: what equality compares
+    _hash: ClassVar[int]
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -119,10 +121,9 @@ class Op:
             value = freeze(value)
             object.__setattr__(self, key, value)
             values.append(value)
-        # Types are part of the key, since 1 == 1.0 == True in Python but not as attributes.
-        key = (type(self), tuple(values), tuple(type(v) for v in values))
-        object.__setattr__(self, "_key", key)
-        object.__setattr__(self, "_hash", hash(key))
+        identity = (type(self), tuple(map(_exact, values)))
+        object.__setattr__(self, "_key", identity)
+        object.__setattr__(self, "_hash", hash(identity))
 
     def __setattr__(self, key: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable")
@@ -146,7 +147,7 @@ class Op:
 
     def changed(self) -> dict[str, Any]:
         """Fields whose value is not the default."""
-        return {k: v for k, v in self.attributes().items() if not _same(v, freeze(self.fields[k]))}
+        return {k: v for k, v in self.attributes().items() if _exact(v) != _exact(freeze(self.fields[k]))}
 
     def replace(self, **changes: Any) -> Any:
         """The same operator with some fields changed."""
@@ -219,10 +220,13 @@ class Array:
 
     def __init__(self, data: Any):
         array = np.asarray(data)
-        contiguous = np.array(array, order="C", copy=True) if array.flags.writeable else array
-        contiguous.flags.writeable = False
-        self.data = contiguous
-        self._hash = hash((str(array.dtype), array.shape, contiguous.tobytes()))
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        # A read-only view is no promise: what it looks at may still change.
+        if array.flags.writeable or not array.flags.owndata:
+            array = np.array(array, order="C", copy=True)
+            array.flags.writeable = False
+        self.data = array
+        self._hash = hash((str(array.dtype), array.shape, array.tobytes()))
 
     def __eq__(self, other: object) -> bool:
         # Bytes, not values: NaN equals itself and 0.0 is not -0.0.
@@ -235,6 +239,10 @@ class Array:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Hashes of text differ from process to process, so the hash does not travel.
+        return Array, (self.data,)
 
     def __repr__(self) -> str:
         return f"Array({self.data.dtype}{list(self.data.shape)})"
@@ -287,8 +295,13 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a == b
+def _exact(value: Any) -> Any:
+    """What stands for an attribute in comparisons: 1, 1.0 and True differ, so do 0.0 and -0.0; NaN equals NaN."""
+    if isinstance(value, tuple):
+        return tuple(map(_exact, value))
+    if isinstance(value, float):
+        return float, value.hex()
+    return type(value), value
 
 
 def _rebuild(kind: type[Op], attributes: dict[str, Any]) -> Op:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
 
-from kcompile.errors import ParseError, did_you_mean
+from kcompile.errors import InferError, ParseError, did_you_mean
 from kcompile.ir.dims import Dim, DimLike, parse_dim, product, substitute, symbols_of
 
 
@@ -85,13 +86,15 @@ def dtype(like: Any) -> DType:
 
 
 class Type:
-    """A tensor's element type and shape; each dim is an int or a `Dim`."""
+    """A tensor's element type and shape; each dim is an int of at least 0 or a `Dim`, else InferError."""
 
     __slots__ = ("dtype", "shape")
 
     def __init__(self, dtype: DType, shape: Iterable[DimLike]):
         self.dtype = dtype
-        self.shape = tuple(d if isinstance(d, Dim) else int(d) for d in shape)
+        self.shape = tuple(d if isinstance(d, Dim) else index(d) for d in shape)
+        if any(type(d) is int and d < 0 for d in self.shape):
+            raise InferError(f"the shape [{', '.join(map(str, self.shape))}] has a negative size")
 
     @property
     def rank(self) -> int:

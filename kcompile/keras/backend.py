@@ -80,7 +80,7 @@ def convert_to_tensor(x: Any, to: Any = None) -> Any:
         mask = getattr(x, "_keras_mask", None)
         made = SymbolicTensor(lift(x, target))
         if mask is not None:
-            made._keras_mask = mask
+            made._keras_mask = mask  # type: ignore[attr-defined]
         return made
     if isinstance(x, SymbolicTensor):
         return cast_symbolic(x, target)

@@ -94,7 +94,7 @@ class Identity(Initializer):
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
         if len(shape) != 2:
             raise ValueError(f"Identity matrix initializer can only be used for 2D matrices. Received: shape={shape}")
-        return (self.gain * np.eye(*shape)).astype(_numpy_dtype(dtype))
+        return (self.gain * np.eye(shape[0], shape[1])).astype(_numpy_dtype(dtype))
 
     def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain}

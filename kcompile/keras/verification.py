@@ -152,7 +152,7 @@ def random_feeds(
     for value in graph.inputs:
         label, shape, kind = value.op.label, _shape(value.type, sizes), value.type.dtype  # type: ignore[attr-defined]
         if label in ranges:
-            array = generator.integers(0, max(ranges[label], 1), shape)
+            array: np.ndarray = generator.integers(0, max(ranges[label], 1), shape)
         elif kind.is_bool:
             array = generator.integers(0, 2, shape)
         elif kind.is_float:

@@ -41,15 +41,14 @@ class Emitter:
         self.inputs: tuple[Type | None, ...] = ()
         self.outputs: tuple[Type, ...] = ()
         self.nodes: list[onnx.NodeProto] = []
-        root = parent or self
         self.arrays: dict[str, np.ndarray] = {} if parent is None else parent.arrays
         self._taken: set[str] = set() if parent is None else parent._taken
         self._array_names: dict[Any, str] = {} if parent is None else parent._array_names
-        self._origin = "" if parent is None else parent._origin
+        self._origin: str = "" if parent is None else parent._origin
         self._sources: dict[str, tuple[str, int, Dim]] = {} if parent is None else dict(parent._sources)
         self._sizes: dict[Any, str] = {} if parent is None else dict(parent._sizes)
         self._transposed: dict[str, tuple[str, list[int]]] = {} if parent is None else dict(parent._transposed)
-        self.root = root.root if parent is not None else self
+        self.root: Emitter = parent.root if parent is not None else self
 
     # ---- nodes
 

@@ -116,10 +116,10 @@ def _work(node: onnx.NodeProto, shapes: dict[str, list[Any]]) -> int | None:
     """2 x multiply-adds of one node; 0 for what is no product; None where a shape is missing."""
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
         return 0
-    wanted = [shapes.get(n) for n in (*node.input[:2], node.output[0] or node.input[0])]
-    if any(s is None or None in s for s in wanted):
+    wanted = [shapes.get(n, [None]) for n in (*node.input[:2], node.output[0] or node.input[0])]
+    if any(None in s for s in wanted):
         return None
-    a, b, out = wanted  # type: ignore[misc]
+    a, b, out = wanted
     if node.op_type == "Conv":
         return 2 * math.prod(out) * math.prod(b[1:])
     if node.op_type == "ConvTranspose":

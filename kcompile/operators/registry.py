@@ -45,6 +45,5 @@ def operators_of(module: ModuleType) -> list[type[Op]]:
     ]  # fmt: skip
 
 
-OPERATORS: dict[str, type[Op]] = {
-    cls.name: cls for cls in (Input, Weight, Constant, *(c for m in FAMILIES for c in operators_of(m)))
-}
+_ALL: tuple[type[Op], ...] = (Input, Weight, Constant, *(c for m in FAMILIES for c in operators_of(m)))
+OPERATORS: dict[str, type[Op]] = {cls.name: cls for cls in _ALL}

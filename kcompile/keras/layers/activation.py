@@ -6,7 +6,7 @@ from typing import Any
 
 from kcompile.keras import activations, constraints, initializers, ops, regularizers
 from kcompile.keras.layers.base import Layer
-from kcompile.keras.layers.parameters import serialized
+from kcompile.keras.layers.parameters import add_parameter, serialized
 
 
 class _Masking(Layer):
@@ -112,13 +112,7 @@ class PReLU(Layer):
 
     def build(self, input_shape: Any) -> None:
         shape = [1 if self.shared_axes and i + 1 in self.shared_axes else d for i, d in enumerate(input_shape[1:])]
-        self.alpha = self.add_weight(
-            tuple(shape),
-            self.alpha_initializer,
-            regularizer=self.alpha_regularizer,
-            constraint=self.alpha_constraint,
-            name="alpha",
-        )
+        self.alpha = add_parameter(self, "alpha", tuple(shape))
         self.built = True
 
     def call(self, inputs: Any) -> Any:

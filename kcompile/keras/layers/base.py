@@ -36,6 +36,7 @@ class Layer:
     records operators; a call with arrays computes in torch.
     """
 
+    _auto_config: tuple[Any, Any]
     supports_masking = False
     is_model = False
 

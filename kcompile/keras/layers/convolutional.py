@@ -8,7 +8,7 @@ from typing import Any
 from kcompile.keras import activations, ops
 from kcompile.keras.config import standardize_data_format
 from kcompile.keras.layers.base import Layer
-from kcompile.keras.layers.parameters import get_parameters, serialized
+from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 
 
@@ -96,22 +96,10 @@ class BaseConv(Layer):
 
     def build(self, input_shape: Any) -> None:
         channels = self._channels(input_shape)
-        self.kernel = self.add_weight(
-            self.kernel_shape(channels),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
+        self.kernel = add_parameter(self, "kernel", self.kernel_shape(channels))
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                (self.bias_size(channels),),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+            self.bias = add_parameter(self, "bias", (self.bias_size(channels),))
         self.built = True
 
     def call(self, inputs: Any) -> Any:

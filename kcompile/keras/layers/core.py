@@ -7,7 +7,7 @@ from typing import Any
 
 from kcompile.keras import activations, constraints, initializers, ops, regularizers
 from kcompile.keras.layers.base import Layer
-from kcompile.keras.layers.parameters import get_parameters, serialized
+from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 
 
@@ -46,22 +46,10 @@ class Dense(Layer):
         size = input_shape[-1]
         if size is None:
             raise ValueError(f"layer {self.name!r}: the last axis of its input must have a fixed size, got {input_shape}")
-        self.kernel = self.add_weight(
-            (size, self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
+        self.kernel = add_parameter(self, "kernel", (size, self.units))
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+            self.bias = add_parameter(self, "bias", (self.units,))
         self.input_spec = InputSpec(min_ndim=2, axes={-1: size})
         self.built = True
 
@@ -115,13 +103,7 @@ class Embedding(Layer):
     def build(self, input_shape: Any = None) -> None:
         if self.built:
             return
-        self.embeddings = self.add_weight(
-            (self.input_dim, self.output_dim),
-            self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
-            name="embeddings",
-        )
+        self.embeddings = add_parameter(self, "embeddings", (self.input_dim, self.output_dim))
         self.built = True
         if self._initial is not None:
             self.set_weights(self._initial if isinstance(self._initial, (list, tuple)) else [self._initial])

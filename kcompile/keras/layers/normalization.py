@@ -6,7 +6,7 @@ from typing import Any
 
 from kcompile.keras import ops
 from kcompile.keras.layers.base import Layer
-from kcompile.keras.layers.parameters import get_parameters, serialized
+from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 
 
@@ -49,29 +49,11 @@ class BatchNormalization(Layer):
             raise ValueError(f"layer {self.name!r}: axis {self.axis} must have a fixed size, got {input_shape}")
         self.gamma = self.beta = None
         if self.scale:
-            self.gamma = self.add_weight(
-                (size,),
-                self.gamma_initializer,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-                autocast=False,
-                name="gamma",
-            )
+            self.gamma = add_parameter(self, "gamma", (size,), autocast=False)
         if self.center:
-            self.beta = self.add_weight(
-                (size,),
-                self.beta_initializer,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-                autocast=False,
-                name="beta",
-            )
-        self.moving_mean = self.add_weight(
-            (size,), self.moving_mean_initializer, trainable=False, autocast=False, name="moving_mean"
-        )
-        self.moving_variance = self.add_weight(
-            (size,), self.moving_variance_initializer, trainable=False, autocast=False, name="moving_variance"
-        )
+            self.beta = add_parameter(self, "beta", (size,), autocast=False)
+        self.moving_mean = add_parameter(self, "moving_mean", (size,), trainable=False, autocast=False)
+        self.moving_variance = add_parameter(self, "moving_variance", (size,), trainable=False, autocast=False)
         self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: size})
         self.built = True
 
@@ -159,23 +141,9 @@ class LayerNormalization(Layer):
         shape = tuple(input_shape[a] for a in self.axis)
         self.gamma = self.beta = None
         if self.scale or self.rms_scaling:
-            self.gamma = self.add_weight(
-                shape,
-                self.gamma_initializer,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-                autocast=False,
-                name="gamma",
-            )
+            self.gamma = add_parameter(self, "gamma", shape, autocast=False)
         if self.center and not self.rms_scaling:
-            self.beta = self.add_weight(
-                shape,
-                self.beta_initializer,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-                autocast=False,
-                name="beta",
-            )
+            self.beta = add_parameter(self, "beta", shape, autocast=False)
         self.built = True
 
     def call(self, inputs: Any) -> Any:

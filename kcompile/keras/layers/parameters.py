@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kcompile.keras import constraints, initializers, regularizers
+from kcompile.tracing.variable import Variable
 
 
 def get_parameters(layer: Any, arguments: Mapping[str, Any], *weights: str) -> None:
@@ -15,6 +16,20 @@ def get_parameters(layer: Any, arguments: Mapping[str, Any], *weights: str) -> N
             name = f"{weight}_{suffix}"
             if name in arguments:
                 setattr(layer, name, room.get(arguments[name]))
+
+
+def add_parameter(layer: Any, name: str, shape: tuple[int, ...], of: str | None = None, **options: Any) -> Variable:
+    """A weight with the initializer, regularizer and constraint that the layer holds for ``of`` (or its name)."""
+    prefix = of or name
+    initializer = options.pop("initializer", None)
+    return layer.add_weight(
+        shape,
+        initializer if initializer is not None else getattr(layer, f"{prefix}_initializer"),
+        regularizer=getattr(layer, f"{prefix}_regularizer", None),
+        constraint=getattr(layer, f"{prefix}_constraint", None),
+        name=name,
+        **options,
+    )
 
 
 def serialized(layer: Any, *weights: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcompile.keras import activations, initializers, ops, random
 from kcompile.keras.layers.base import Layer
-from kcompile.keras.layers.parameters import get_parameters, serialized
+from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 from kcompile.keras.random_state import SeedGenerator
 from kcompile.keras.saving.serialization import serialize_keras_object
@@ -56,34 +56,16 @@ class LSTMCell(Layer):
         features = input_shape[-1]
         if features is None:
             raise ValueError(f"layer {self.name!r}: the last axis must have a fixed size, got {input_shape}")
-        self.kernel = self.add_weight(
-            (features, 4 * self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
-        self.recurrent_kernel = self.add_weight(
-            (self.units, 4 * self.units),
-            self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-            constraint=self.recurrent_constraint,
-            name="recurrent_kernel",
-        )
+        self.kernel = add_parameter(self, "kernel", (features, 4 * self.units))
+        self.recurrent_kernel = add_parameter(self, "recurrent_kernel", (self.units, 4 * self.units), of="recurrent")
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(
-                (4 * self.units,),
-                self._open_forget_gate if self.unit_forget_bias else self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+            self.bias = add_parameter(self, "bias", (4 * self.units,), initializer=self._open_forget_gate if self.unit_forget_bias else None)
         self.built = True
 
     def _open_forget_gate(self, shape: Any, dtype: Any = None) -> np.ndarray:
         """The forget gate starts open: its bias at 1 (Jozefowicz et al. 2015)."""
-        own, one = self.bias_initializer, initializers.Ones()
+        own, one = vars(self)["bias_initializer"], initializers.Ones()
         parts = [own((self.units,), dtype=dtype), one((self.units,), dtype=dtype), own((2 * self.units,), dtype=dtype)]
         return np.concatenate(parts)
 

@@ -520,3 +520,11 @@ def _wide(x: Any) -> Any:
     return tensor(x)
 
 
+__all__ = [
+    "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "broadcast_to", "concatenate", "cumprod",
+    "cumsum", "dot", "einsum", "empty", "expand_dims", "eye", "flip", "full", "full_like", "identity", "in_top_k",
+    "linspace", "logsumexp", "matmul", "max", "mean", "min", "moveaxis", "one_hot", "ones", "ones_like", "outer",
+    "pad", "prod", "ravel", "repeat", "reshape", "roll", "sort", "split", "squeeze", "stack", "std", "sum",
+    "swapaxes", "take", "take_along_axis", "tensordot", "tile", "top_k", "transpose", "tril", "triu", "unstack",
+    "var", "zeros", "zeros_like",
+]  # fmt: skip

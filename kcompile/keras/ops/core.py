@@ -10,8 +10,9 @@ from kcompile.ir import dtype as to_dtype
 from kcompile.keras import backend, tree
 from kcompile.keras.ops import arrays, elementwise
 from kcompile.keras.ops.common import op, rank_of, run, shape_of, tensor
-from kcompile.operators import control, shape
+from kcompile.operators import control
 from kcompile.operators.gradient import StopGradient
+from kcompile.operators.shape import Slice
 from kcompile.tracing.regions import Region, merged_captures
 from kcompile.tracing.scope import current_tracer, located
 from kcompile.tracing.tensor import SymbolicTensor, lift
@@ -36,7 +37,7 @@ def is_tensor(x: Any) -> bool:
     return backend.is_tensor(x)
 
 
-def ops_shape(x: Any) -> tuple[Any, ...]:
+def shape(x: Any) -> tuple[Any, ...]:
     """The shape as a tuple of ints and symbolic sizes, which other ops take as sizes."""
     return shape_of(x)
 
@@ -95,7 +96,7 @@ def getitem(x: Any, key: Any) -> Any:
         steps.append(step)
         axis += 1
     if any(s != 0 or t != d or p != 1 for s, t, p, d in zip(starts, stops, steps, sizes, strict=True)):
-        x = run(shape.Slice(tuple(starts), tuple(stops), tuple(steps)), x)
+        x = run(Slice(tuple(starts), tuple(stops), tuple(steps)), x)
     x = arrays.squeeze(x, tuple(drop)) if drop else x
     return arrays.expand_dims(x, tuple(new)) if new else x
 
@@ -258,3 +259,9 @@ def _on(function: Callable[..., Any], structure: list[Any]) -> Callable[..., Any
 def _packed(structure: Any, results: Any) -> Any:
     values = results if isinstance(results, tuple) else (results,)
     return tree.pack_like(structure, [SymbolicTensor(v) for v in values])
+
+
+__all__ = [
+    "cond", "convert_to_numpy", "convert_to_tensor", "fori_loop", "getitem", "is_tensor", "ndim", "shape", "scan",
+    "size", "stop_gradient", "while_loop",
+]  # fmt: skip

@@ -325,4 +325,13 @@ def saturate_cast(x: Any, dtype: Any) -> Any:  # noqa: F811
     return cast(x, target)
 
 
-
+__all__ = [
+    "abs", "absolute", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "bitwise_and",
+    "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "cast",
+    "ceil", "clip", "cos", "cosh", "deg2rad", "divide", "divide_no_nan", "equal", "erf", "erfinv", "exp", "expm1",
+    "floor", "floor_divide", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "left_shift",
+    "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "maximum", "minimum", "mod", "multiply", "negative", "not_equal", "power", "reciprocal",
+    "right_shift", "round", "rsqrt", "saturate_cast", "sign", "sin", "sinh", "sqrt", "square", "subtract", "tan",
+    "tanh", "true_divide", "trunc", "where",
+]  # fmt: skip

@@ -296,14 +296,14 @@ def layer_normalization(
 ) -> Any:
     """x normalised over trailing axes, times gamma, plus beta."""
     epsilon = config.epsilon() if epsilon is None else epsilon
-    return _cast_all(normalization.LayerNorm(epsilon, axes_tuple(axis)), x, gamma, beta)
+    return _cast_all(normalization.LayerNorm(epsilon, axes_tuple(axis) or (-1,)), x, gamma, beta)
 
 
 @op
 def rms_normalization(x: Any, scale: Any = None, axis: int | Sequence[int] = -1, epsilon: float | None = None) -> Any:
     """x over its root mean square, times scale."""
     epsilon = config.epsilon() if epsilon is None else epsilon
-    return _cast_all(normalization.RmsNorm(epsilon, axes_tuple(axis)), x, scale)
+    return _cast_all(normalization.RmsNorm(epsilon, axes_tuple(axis) or (-1,)), x, scale)
 
 
 @op
@@ -405,7 +405,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
 def resize(images: Any, size: Sequence[int], interpolation: str = "bilinear", antialias: bool = False, data_format: Any = None) -> Any:
     """Images [N, H, W, C] (or channels first) at another height and width."""
     data_format = config.standardize_data_format(data_format)
-    return run(image.Resize(tuple(size), interpolation, antialias, data_format), images)
+    return run(image.Resize((size[0], size[1]), interpolation, antialias, data_format), images)
 
 
 def _cast_all(operator: Any, *xs: Any) -> Any:
@@ -435,5 +435,21 @@ def lstm(
     floats = [x, kernel, recurrent_kernel, bias, h, c]
     target = promoted(*(v for v in floats if v is not None))
     parts = [None if v is None else tensor(v, target) for v in floats]
-    operator = Lstm(activation, recurrent_activation, reverse, zero_masked)
+    operator = Lstm(
+        activation=activation,
+        recurrent_activation=recurrent_activation,
+        reverse=reverse,
+        zero_masked=zero_masked,
+    )
     return run(operator, *parts, None if mask is None else tensor(mask, "bool"))
+
+
+__all__ = [
+    "average_pool", "batch_normalization", "batch_normalization_training", "binary_crossentropy",
+    "categorical_crossentropy", "celu", "conv", "conv_transpose", "dense", "depthwise_conv", "dot_product_attention",
+    "elu", "embedding", "gelu", "glu", "group_normalization", "hard_shrink", "hard_sigmoid", "hard_silu",
+    "hard_swish", "hard_tanh", "layer_normalization", "leaky_relu", "log_sigmoid", "log_softmax", "lstm", "max_pool",
+    "mish", "moments", "normalize", "relu", "relu6", "resize", "rms_normalization", "selu", "separable_conv",
+    "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_categorical_crossentropy",
+    "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh_shrink", "threshold",
+]  # fmt: skip

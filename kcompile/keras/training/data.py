@@ -82,7 +82,8 @@ class GeneratorData:
 
     @property
     def known_length(self) -> int | None:
-        return len(self.source) if hasattr(self.source, "__len__") else None
+        """Batches an epoch, None where the source does not say."""
+        return len(self) if hasattr(self.source, "__len__") else None
 
     def __iter__(self) -> Iterator[Batch]:
         for data in self._running if self._running is not None else iter(self.source):
