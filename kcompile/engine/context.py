@@ -43,16 +43,18 @@ class Context:
 
 
 class Running(Context):
-    """Computes at once on tensors."""
+    """Computes at once on tensors. ``lower_region`` makes a region's Graph a function on a device."""
 
     def __init__(
         self,
         inputs: tuple[Type | None, ...],
         outputs: tuple[Type, ...],
-        sizes: dict[str, int] | None = None,
-        device: torch.device | None = None,
+        sizes: dict[str, int] | None,
+        device: torch.device | None,
+        lower_region: Callable[[Graph, torch.device], Callable[..., tuple[torch.Tensor, ...]]],
     ):
         self.inputs, self.outputs, self.sizes = inputs, outputs, sizes or {}
+        self.lower_region = lower_region
         self.device = device or torch.device("cpu")
 
     def __getattr__(self, name: str) -> Any:
@@ -63,9 +65,7 @@ class Running(Context):
 
     def function(self, graph: Graph) -> Callable[..., tuple[torch.Tensor, ...]]:
         """A region as a function of its inputs."""
-        from kcompile.engine.lower import region_function
-
-        return region_function(graph, self.device)
+        return self.lower_region(graph, self.device)
 
     def generator(self, seed: torch.Tensor | None, draw: int = 0) -> torch.Generator | None:
         """The generator of a seed tensor (int64 [2]: seed, counter) and a draw number; None for torch's own."""

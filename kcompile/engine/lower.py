@@ -202,7 +202,8 @@ def run_op(op: Op, tensors: Sequence[torch.Tensor | None], sizes: dict[str, int]
         return outputs if isinstance(results, tuple) else outputs[0]
     outputs = op.infer(*types)
     device = next((x.device for x in tensors if x is not None), None)
-    context = Running(types, outputs if isinstance(outputs, tuple) else (outputs,), sizes, device)
+    results = outputs if isinstance(outputs, tuple) else (outputs,)
+    context = Running(types, results, sizes, device, region_function)
     return op.torch(context, *tensors)
 
 
