@@ -88,9 +88,9 @@ def convert_to_tensor(x: Any, to: Any = None) -> Any:
 
 
 def cast_symbolic(x: SymbolicTensor, target: DType | None) -> Any:
-    from kcompile.operators.logic import Cast
+    from kcompile.keras import ops
 
-    return x if target is None or x.type.dtype is target else apply(Cast(target), (x,))
+    return x if target is None or x.type.dtype is target else ops.cast(x, target.keras)
 
 
 def _default(x: Any) -> DType | None:

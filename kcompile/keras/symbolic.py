@@ -31,6 +31,17 @@ class KerasTensor(SymbolicTensor):
     def shape(self) -> tuple[int | None, ...]:
         return user_shape(self.type)
 
+    def astype(self, to: Any) -> Any:
+        from kcompile.keras import ops
+
+        return ops.cast(self, to)
+
+    @property
+    def T(self) -> Any:
+        from kcompile.keras import ops
+
+        return ops.transpose(self)
+
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
 
@@ -64,7 +75,8 @@ class OpCall:
 
     def __init__(self, function: Callable[..., Any], name: str | None = None):
         self.function = function
-        self.name = name or naming.auto_name(naming.to_snake_case(function.__name__))
+        known = {"getitem": "get_item"}.get(function.__name__, function.__name__)
+        self.name = name or naming.auto_name(naming.to_snake_case(known))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -152,18 +164,15 @@ def _fresh(x: Any) -> Any:
     return made
 
 
+# Python's operators whose function in keras.ops has another name than the IR's operator.
+_NAMES = {"divide": "true_divide", "remainder": "mod", "mat_mul": "matmul", "bitwise_not": "bitwise_invert"}
+
+
 def _operator(op: Op, operands: Sequence[Any], common: DType | None) -> Any:
     """Python's operators on KerasTensors: the ops function of that name becomes the node."""
     from kcompile.keras import ops
 
-    function = getattr(ops, op.name, None)
-    if function is None:
-
-        def function(*xs: Any) -> Any:
-            return backend.apply(op, xs, common)
-
-        function.__name__ = op.name
-    return call_function(function, tuple(operands), {})
+    return call_function(getattr(ops, _NAMES.get(op.name, op.name)), tuple(operands), {})
 
 
 def as_value(x: SymbolicTensor) -> Value:

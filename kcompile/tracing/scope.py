@@ -15,28 +15,33 @@ if TYPE_CHECKING:
     from kcompile.tracing.tracer import Tracer
 
 _PATH: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("kcompile_path", default=())
+_HIDDEN: contextvars.ContextVar[int] = contextvars.ContextVar("kcompile_hidden", default=0)
 _TRACER: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("kcompile_tracer", default=None)
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 @contextlib.contextmanager
-def name_scope(name: str) -> Iterator[None]:
-    """Layer names, variable paths and node origins made within carry this name in front."""
-    token = _PATH.set((*_PATH.get(), name))
+def name_scope(name: str, shown: bool = True) -> Iterator[None]:
+    """Variable paths and node origins made within carry this name in front; origins only where ``shown``."""
+    path = (*_PATH.get(), name)
+    token = _PATH.set(path)
+    hidden = _HIDDEN.set(_HIDDEN.get() if shown else len(path))
     try:
-        with origin(current_path()):
+        with origin("/".join(path[_HIDDEN.get() :])):
             yield
     finally:
+        _HIDDEN.reset(hidden)
         _PATH.reset(token)
 
 
 @contextlib.contextmanager
 def root_scope() -> Iterator[None]:
     """Paths made within start anew."""
-    token = _PATH.set(())
+    token, hidden = _PATH.set(()), _HIDDEN.set(0)
     try:
         yield
     finally:
+        _HIDDEN.reset(hidden)
         _PATH.reset(token)
 
 

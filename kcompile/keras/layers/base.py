@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kcompile.ir import dtype as ir_dtype
-from kcompile.keras import backend, dtype_policies, initializers, naming, regularizers, symbolic, tree
+from kcompile.keras import backend, dtype_policies, initializers, naming, ops, regularizers, symbolic, tree
 from kcompile.keras.layers import signature, tracking
 from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
@@ -26,6 +28,22 @@ class CallContext:
 
 
 _CONTEXT: contextvars.ContextVar[CallContext | None] = contextvars.ContextVar("kcompile_call", default=None)
+_OPEN: contextvars.ContextVar[Layer | None] = contextvars.ContextVar("kcompile_open", default=None)
+
+
+def _building(build: Callable[..., None]) -> Callable[..., None]:
+    """A layer's ``build`` in the layer's name scope, outside of any trace; the layer is built after it."""
+
+    @functools.wraps(build)
+    def run(self: Layer, *args: Any, **kwargs: Any) -> None:
+        with tracing(None), trace_variable.autocast(None), self._scope():
+            build(self, *args, **kwargs)
+        if self._build_shapes is None:
+            self._build_shapes = dict(inspect.signature(build).bind(self, *args, **kwargs).arguments)
+            self._build_shapes.pop("self")
+        self.built = True
+
+    return run
 
 
 class Layer:
@@ -39,6 +57,11 @@ class Layer:
     _auto_config: tuple[Any, Any]
     supports_masking = False
     is_model = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _building(cls.build)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         instance = super().__new__(cls)
@@ -271,12 +294,19 @@ class Layer:
         if self.built:
             return
         shapes = signature.build_shapes(self, bound)
-        context = contextlib.nullcontext() if self._is_root() else name_scope(self.name)
-        with tracing(None), trace_variable.autocast(None), context:
-            if shapes is not None and not self._has_default_build():
-                self.build(**shapes)
+        if shapes is not None and not self._has_default_build():
+            self.build(**shapes)
         self._build_shapes = shapes or None
         self.built = True
+
+    def _ensure_built(self, input_shape: Any) -> None:
+        """Build for inputs of this shape, if that has not been done."""
+        if not self.built:
+            self.build(input_shape)
+
+    def _call_parameters(self) -> list[str]:
+        """Names of the arguments of ``call``."""
+        return signature.call_parameters(type(self))
 
     def _has_default_build(self) -> bool:
         """True where building makes nothing: layers within are built by the call."""
@@ -284,6 +314,19 @@ class Layer:
 
     def _is_root(self) -> bool:
         return self.is_model and _CONTEXT.get() is None
+
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[None]:
+        """The layer's name in front of paths, once; a root model's is not in origins, where it would tell nothing."""
+        if _OPEN.get() is self:
+            yield
+            return
+        token = _OPEN.set(self)
+        try:
+            with name_scope(self.name, shown=not self._is_root()):
+                yield
+        finally:
+            _OPEN.reset(token)
 
     def _check_input_spec(self, bound: signature.Bound) -> None:
         if self.input_spec is not None and bound.inputs is not None:
@@ -293,7 +336,6 @@ class Layer:
         outer = _CONTEXT.get()
         training = bound.training(outer.training if outer is not None else None)
         masks = bound.fill_masks()
-        root = self._is_root()
         if self.is_model and self._called_with is None:
             from kcompile.keras.tracing import called_with
 
@@ -301,22 +343,25 @@ class Layer:
         if outer is None:
             for layer in self._flatten_layers():
                 layer._loss_tensors.clear()
-        token = _CONTEXT.set(CallContext(training))
         compute = ir_dtype(self.compute_dtype)
         cast = compute if self.autocast and compute.is_float else None
-        try:
-            with contextlib.nullcontext() if root else name_scope(self.name), trace_variable.autocast(cast):
+        with self._scope(), trace_variable.autocast(cast):
+            token = _CONTEXT.set(CallContext(training))
+            try:
                 outputs = self.call(*bound.args, **bound.kwargs)
                 self._add_activity_loss(outputs)
                 self._set_masks(outputs, bound, masks)
-        finally:
-            _CONTEXT.reset(token)
+            finally:
+                _CONTEXT.reset(token)
         return outputs
 
     def _add_activity_loss(self, outputs: Any) -> None:
         if self.activity_regularizer is not None:
             for output in tree.leaves(outputs):
-                self.add_loss(self.activity_regularizer(output))
+                penalty = self.activity_regularizer(output)
+                shape = backend.shape_of(output)
+                # A sample's share, so that the penalty does not grow with the batch.
+                self.add_loss(ops.divide_no_nan(penalty, ops.cast(shape[0], penalty.dtype)) if shape else penalty)
 
     def _set_masks(self, outputs: Any, bound: signature.Bound, masks: list[Any]) -> None:
         known = [m for m in masks if m is not None]
@@ -418,15 +463,13 @@ class Layer:
     def build_from_config(self, config: dict[str, Any]) -> None:
         if not config or self.built:
             return
-        context = contextlib.nullcontext() if self.is_model else name_scope(self.name)
-        with context, tracing(None):
-            if "shapes_dict" in config:
-                self.build(**{k: tuple(v) for k, v in config["shapes_dict"].items()})
-                self._build_shapes = config["shapes_dict"]
-            elif config.get("input_shape") is not None:
-                shape = signature.tuples(config["input_shape"])
-                self.build(shape)
-                self._build_shapes = {"input_shape": shape}
+        if "shapes_dict" in config:
+            self.build(**{k: tuple(v) for k, v in config["shapes_dict"].items()})
+            self._build_shapes = config["shapes_dict"]
+        elif config.get("input_shape") is not None:
+            shape = signature.tuples(config["input_shape"])
+            self.build(shape)
+            self._build_shapes = {"input_shape": shape}
         self.built = True
 
     def save_own_variables(self, store: Any) -> None:

@@ -20,6 +20,11 @@ def _call_signature(cls: Any) -> inspect.Signature:
     return signature.replace(parameters=parameters)
 
 
+def call_parameters(cls: Any) -> list[str]:
+    """Names of the arguments of a layer class's ``call``."""
+    return list(_call_signature(cls).parameters)
+
+
 class Bound:
     """The arguments of one layer call."""
 

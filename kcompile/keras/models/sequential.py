@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from kcompile.errors import UsageError
@@ -13,7 +12,6 @@ from kcompile.keras.layers.signature import tuples
 from kcompile.keras.models.functional import adjust_rank
 from kcompile.keras.models.model import Model
 from kcompile.keras.symbolic import KerasTensor
-from kcompile.tracing.scope import current_path, name_scope
 
 
 class Sequential(Model):
@@ -71,27 +69,25 @@ class Sequential(Model):
 
     def _connect(self, tensor: KerasTensor) -> None:
         x = tensor
-        # Already in the model's own scope where an outer model's call builds it.
-        inside = current_path().rpartition("/")[2] == self.name
-        with contextlib.nullcontext() if inside else name_scope(self.name):
+        with self._scope():
             for layer in self.layers:
                 x = layer(x)
                 if not isinstance(x, KerasTensor):
                     raise ValueError(f"layer '{layer.name}' of a Sequential model must give one tensor, gave {x}")
         self._tensors = (tensor, x)
+        self._build_shapes = {"input_shape": tensor.shape}
         self.built = True
 
     def build(self, input_shape: Any = None) -> None:
-        if input_shape is None:
-            raise ValueError(f"You must provide an `input_shape` argument to build '{self.name}'.")
         if self._stack and isinstance(self._stack[0], InputLayer):
             return
+        if input_shape is None:
+            raise ValueError(f"You must provide an `input_shape` argument to build '{self.name}'.")
         if not self._stack:
             raise ValueError(f"Sequential model {self.name} cannot be built because it has no layers.")
         # Embeddings and the like take integers, whose dtype only a call can tell: types don't matter to shapes here.
         first = Input(batch_shape=tuples(input_shape), dtype=self._stack[0].compute_dtype)
         self._stack.insert(0, first._keras_history[0].operation)
-        self._build_shapes = {"input_shape": tuples(input_shape)}
         self._connect(first)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

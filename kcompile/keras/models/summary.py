@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 from kcompile.keras import tree
@@ -22,13 +23,13 @@ def summary_text(model: Any, line_length: int | None = None, **kwargs: Any) -> s
         grid.add_row(f"{escape(layer.name)} ({type(layer).__name__})", escape(_output_shape(layer)), count)
     stream = io.StringIO()
     Console(file=stream, width=line_length or 80, color_system=None).print(grid)
-    total = sum(_count(v) for v in model.weights)
-    trained = sum(_count(v) for v in model.trainable_variables)
-    size = sum(v.numpy().nbytes for v in model.weights)
-    stream.write(f" Total params: {total:,} ({_size(size)})\n")
-    stream.write(f" Trainable params: {trained:,}\n Non-trainable params: {total - trained:,}\n")
+    rows = [("Total", model.weights), ("Trainable", model.trainable_weights)]
+    rows.append(("Non-trainable", model.non_trainable_weights))
     if model.optimizer is not None and model.optimizer.built:
-        stream.write(f" Optimizer params: {sum(_count(v) for v in model.optimizer.variables):,}\n")
+        rows[0] = ("Total", [*model.weights, *model.optimizer.variables])
+        rows.append(("Optimizer", model.optimizer.variables))
+    for name, variables in rows:
+        stream.write(f" {name} params: {_total(variables)}\n")
     return stream.getvalue().rstrip("\n")
 
 
@@ -40,11 +41,9 @@ def _output_shape(layer: Any) -> str:
     return ", ".join(map(str, shapes))
 
 
-def _count(variable: Any) -> int:
-    total = 1
-    for size in variable.shape:
-        total *= size
-    return total
+def _total(variables: Any) -> str:
+    count = sum(math.prod(v.shape) for v in variables)
+    return f"{count:,} ({_size(sum(v.storage.nbytes for v in variables))})"
 
 
 def _size(count: float) -> str:

@@ -40,7 +40,10 @@ def divide(x1: Any, x2: Any) -> Any:
     return common(arithmetic.Divide(), x1, x2, to_float=True)
 
 
-true_divide = divide
+@op
+def true_divide(x1: Any, x2: Any) -> Any:
+    """x1 / x2 in floating point; what Python's ``/`` is."""
+    return divide(x1, x2)
 
 
 @op

@@ -9,15 +9,40 @@ from kcompile.errors import FileFormatError, UnsupportedError, printable
 from kcompile.keras import ops, tree
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.input_layer import InputLayer
-from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
+from kcompile.keras.saving.serialization import (
+    deserialize_keras_object,
+    plain_config,
+    serialize_keras_object,
+)
 from kcompile.keras.symbolic import FunctionalNode, KerasTensor, OpCall
 
-# Functions whose Keras operation takes these arguments with each call; all others go to its config.
-_CALL_ARGUMENTS = {"getitem": ("x", "key")}
-_CLASS_NAMES = {"getitem": "GetItem", "concatenate": "Concatenate", "expand_dims": "ExpandDims"}
-_NN = frozenset(
-    "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu gelu softmax "
-    "log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot".split()
+# Arguments that a Keras operation takes with each call; all others go to its config.
+_CALL_ARGUMENTS = frozenset(
+    "x x1 x2 xs y inputs images variable condition kernel depthwise_kernel pointwise_kernel target output targets "
+    "predictions indices key operands query value".split()
+)
+_MORE_CALL_ARGUMENTS = {
+    "full_like": {"fill_value"},
+    "pad": {"constant_values"},
+    "isclose": {"rtol", "atol"},
+    "dot_product_attention": {"bias", "mask", "scale"},
+}
+_CLASS_NAMES = {"getitem": "GetItem"}
+# Where Keras keeps an operation's class; those that stand nowhere here are in keras.src.ops.numpy.
+_MODULES = {
+    "core": "cast stop_gradient unstack",
+    "math": "erf erfinv in_top_k logsumexp rsqrt top_k",
+    "image": "resize",
+    "nn": "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu celu gelu "
+    "glu softmax log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot "
+    "binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy dot_product_attention hard_shrink "
+    "hard_tanh moments normalize soft_shrink sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink threshold",
+}
+_MODULE_OF = {name: f"keras.src.ops.{module}" for module, names in _MODULES.items() for name in names.split()}
+# Functions of ours that are several operations, or none, in Keras.
+_NO_CLASS = frozenset(
+    "batch_normalization batch_normalization_training dense embedding group_normalization layer_normalization lstm mish "
+    "rms_normalization".split()
 )
 
 
@@ -49,20 +74,14 @@ def functional_config(model: Any) -> dict[str, Any]:
 
 
 def _op_config(operation: OpCall, kept: dict[int, list[FunctionalNode]]) -> dict[str, Any]:
-    node = kept[id(operation)][0]
     name = operation.function.__name__
-    parameters = list(inspect.signature(operation.function).parameters)
-    bound = inspect.signature(operation.function).bind(*node.args, **node.kwargs).arguments
-    config = {
-        p: v for p, v in bound.items() if p not in _CALL_ARGUMENTS.get(name, ()) and not _holds_tensor(v)
-    }  # fmt: skip
+    if name in _NO_CLASS:
+        raise UnsupportedError(f"operation {operation.name!r} has no form in a .keras file; use the layer of that name")
     class_name = _CLASS_NAMES.get(name) or "".join(part.capitalize() for part in name.split("_"))
-    if not parameters:
-        raise UnsupportedError(f"operation {operation.name!r} has no form in a .keras file")
-    module = "keras.src.ops.nn" if name in _NN else "keras.src.ops.numpy"
-    made = {k: serialize_keras_object(v) for k, v in config.items()}
+    _, config = _arguments(kept[id(operation)][0])
+    made = {k: plain_config(v) for k, v in config.items()}
     return {
-        "module": module,
+        "module": _MODULE_OF.get(name, "keras.src.ops.numpy"),
         "class_name": class_name,
         "config": {"name": operation.name, **made},
         "registered_name": class_name,
@@ -82,15 +101,31 @@ def _node_config(node: FunctionalNode, history: Any) -> dict[str, Any]:
 
     args, kwargs = node.args, node.kwargs
     if isinstance(node.operation, OpCall):
-        name = node.operation.function.__name__
-        bound = inspect.signature(node.operation.function).bind(*args, **kwargs).arguments
-        kept = [v for p, v in bound.items() if p in _CALL_ARGUMENTS.get(name, ()) or _holds_tensor(v)]
-        args, kwargs = tuple(kept), {}
+        args, kwargs = _arguments(node)[0], {}
     return {"args": [write(a) for a in args], "kwargs": {k: write(v) for k, v in kwargs.items()}}
 
 
-def _holds_tensor(x: Any) -> bool:
-    return any(isinstance(leaf, KerasTensor) for leaf in tree.leaves(x))
+def _arguments(node: FunctionalNode) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """An ops node's arguments as Keras's operation takes them: with the call, and in its config."""
+    function = node.operation.function
+    signature = inspect.signature(function)
+    bound = signature.bind(*node.args, **node.kwargs)
+    bound.apply_defaults()
+    name = function.__name__
+    call: list[Any] = []
+    config: dict[str, Any] = {}
+    for parameter, value in bound.arguments.items():
+        if signature.parameters[parameter].kind is inspect.Parameter.VAR_POSITIONAL:
+            call.extend(value)
+        elif parameter in _CALL_ARGUMENTS or parameter in _MORE_CALL_ARGUMENTS.get(name, ()):
+            call.append(value)
+        elif parameter != "bias":
+            config[parameter] = value
+        elif value is not None:
+            raise UnsupportedError(f"operation {node.operation.name!r}: a bias has no form in a .keras file; add it after")
+    if name == "getitem" and isinstance(call[1], list):
+        raise UnsupportedError(f"operation {node.operation.name!r}: a list as index has no form in a .keras file; use ops.take")
+    return tuple(call), config
 
 
 def functional_from_config(cls: Any, config: dict[str, Any]) -> Any:
@@ -162,7 +197,15 @@ class _OpFactory:
         self.function, self.config = function, config
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **{**self.config, **kwargs})
+        if self.function is ops.getitem and isinstance(args[1], list):
+            # A tuple of indices, which JSON can only give as a list.
+            args = (args[0], tuple(args[1]))
+        if self.function is ops.einsum:
+            return ops.einsum(self.config["subscripts"], *args)
+        names = list(inspect.signature(self.function).parameters)
+        # By name: in Keras a call's arguments need not be a function's first ones.
+        called = [n for n in names if n not in self.config]
+        return self.function(**dict(zip(called, args, strict=False)), **self.config, **kwargs)
 
 
 def _functions() -> dict[str, Any]:
@@ -197,9 +240,7 @@ def _read(structure: Any, nodes: dict[str, list[Any]]) -> Any:
             return deserialize_keras_object(structure)
         return {k: _read(v, nodes) for k, v in structure.items()}
     if isinstance(structure, list):
-        read = [_read(v, nodes) for v in structure]
-        # Indexing takes a tuple of slices, which JSON can only give as a list.
-        return tuple(read) if any(isinstance(v, slice) for v in read) else read
+        return [_read(v, nodes) for v in structure]
     return structure
 
 

@@ -35,6 +35,8 @@ def serialize_keras_object(obj: Any) -> Any:
     if isinstance(obj, slice):
         parts = {"start": obj.start, "stop": obj.stop, "step": obj.step}
         return {"class_name": "__slice__", "config": parts}
+    if obj is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(obj, Dim):
         raise TypeError(f"the size {obj} is known only when the model runs and can't be written into a file")
     if inspect.isfunction(obj) or inspect.isbuiltin(obj):
@@ -59,7 +61,7 @@ def _serialize_object(obj: Any) -> dict[str, Any]:
     cls = type(obj)
     module = module_of(cls)
     registered = registration.get_registered_name(cls)
-    config = {k: _plain(v) for k, v in obj.get_config().items()}
+    config = {k: plain_config(v) for k, v in obj.get_config().items()}
     made: dict[str, Any] = {
         "module": module or cls.__module__,
         "class_name": cls.__name__,
@@ -68,19 +70,19 @@ def _serialize_object(obj: Any) -> dict[str, Any]:
     }
     build = obj.get_build_config() if hasattr(obj, "get_build_config") else None
     if build is not None:
-        made["build_config"] = _plain(build)
+        made["build_config"] = plain_config(build)
     compiled = getattr(obj, "get_compile_config", None)
     if compiled is not None and getattr(obj, "compiled", False):
         made["compile_config"] = compiled()
     return made
 
 
-def _plain(value: Any) -> Any:
+def plain_config(value: Any) -> Any:
     """Config values as Keras writes them: tuples of numbers as lists, objects as configs."""
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain_config(v) for v in value]
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain_config(v) for k, v in value.items()}
     return serialize_keras_object(value)
 
 
