@@ -7,7 +7,6 @@ symbol left is always a plain ``int``. Every symbol stands for a size: an intege
 
 from __future__ import annotations
 
-import ast
 import keyword
 import math
 import unicodedata
@@ -61,9 +60,7 @@ class Dim:
 
     def __mul__(self, other: DimLike) -> DimLike:
         return _combine(
-            (tuple(sorted(ma + mb, key=_sort_key)), ca * cb)
-            for ma, ca in _terms(self)
-            for mb, cb in _terms(other)
+            (tuple(sorted(ma + mb, key=_sort_key)), ca * cb) for ma, ca in _terms(self) for mb, cb in _terms(other)
         )
 
     __radd__ = __add__
@@ -246,41 +243,6 @@ def bounds(dim: DimLike) -> tuple[float, float]:
     return low, high
 
 
-def parse_dim(text: str) -> DimLike:
-    """The dimension that ``str(dim)`` wrote; raises ParseError."""
-    try:
-        return _from_ast(ast.parse(text.strip(), mode="eval").body, text)
-    except ParseError:
-        raise
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError) as error:
-        raise ParseError(f"{text[:100]!r} is not a dimension") from error
-
-
-_BINARY = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: floordiv,
-    ast.Mod: modulo,
-}
-
-
-def _from_ast(node: ast.AST, text: str) -> DimLike:
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return node.value
-    if isinstance(node, ast.Name):
-        return symbol(node.id)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_from_ast(node.operand, text)
-    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        return _BINARY[type(node.op)](_from_ast(node.left, text), _from_ast(node.right, text))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 2:
-        a, b = (_from_ast(x, text) for x in node.args)
-        if node.func.id in ("max", "min"):
-            return _extreme(node.func.id, a, b)
-    raise ParseError(f"{text!r} is not a dimension")
-
-
 def _size(value: Any) -> DimLike:
     """A Dim or a Python int, whatever integer it was; TypeError for what is no integer."""
     if isinstance(value, Dim) or type(value) is int:
@@ -319,7 +281,7 @@ def _call(function: str, a: DimLike, b: DimLike) -> DimLike:
     if isinstance(a, int) and isinstance(b, int):
         return FUNCTIONS[function](a, b)
     low, high = bounds(a)
-    if isinstance(b, int) and b > 0 and 0 <= low and high < b:
+    if isinstance(b, int) and b > 0 and low >= 0 and high < b:
         return 0 if function == "//" else a
     return Dim(((((function, a, b),), 1),))
 

@@ -58,6 +58,9 @@ class Graph:
             raise GraphError(f"graph {self.name!r}: {len(self.outputs)} outputs, {len(self.output_names)} names")
         if len(set(self.output_names)) != len(self.output_names):
             raise GraphError(f"graph {self.name!r}: output names repeat: {list(self.output_names)}")
+        updated = [label for label, _ in self.updates]
+        if len(set(updated)) != len(updated):
+            raise GraphError(f"graph {self.name!r}: a weight is updated twice: {updated}")
         known = set(map(id, self.inputs))
         for node in self.nodes:
             if isinstance(node.op, Input) and id(node.results[0]) not in known:

@@ -11,37 +11,41 @@
     }
 
 An absent operand is ``_``; attributes that have their default are left out; what follows ``#``
-is the origin. Regions are graphs in braces among the attributes.
+is the origin. Regions are graphs among the attributes. A name that is not plain is written in
+quotes, as JSON, everywhere: ``%"odd name"``. Lines and blanks are for the reader only.
 """
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kcompile.errors import GraphError, ParseError, did_you_mean
-from kcompile.ir.dims import Dim, parse_dim
+from kcompile.errors import GraphError, ParseError, did_you_mean, printable
+from kcompile.ir.dim_text import parse_dim
+from kcompile.ir.dims import Dim
 from kcompile.ir.graph import Graph
 from kcompile.ir.op import Array, Constant, Input, Node, Op, Value, Weight
-from kcompile.ir.types import DType, Type, dtype, parse_type, split_top
+from kcompile.ir.types import DType, Type, dtype, parse_type
 
 SMALL = 16  # elements of an array that are written as numbers; larger ones are base64
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 
 
 def show(graph: Graph, elide: bool = False, indent: str = "") -> str:
     """The graph as text. ``elide`` shortens large constants, and such text does not parse back."""
     names = _names(graph)
-    arguments = ", ".join(f"%{v.op.label}: {v.type}" for v in graph.inputs)  # type: ignore[attr-defined]
-    lines = [f"graph {graph.name}({arguments}) {{"]
+    arguments = ", ".join(f"{names[v]}: {v.type}" for v in graph.inputs)
+    lines = [f"graph {_quoted(graph.name)}({arguments}) {{"]
     for node in graph.nodes:
         if not isinstance(node.op, Input):
             lines.append(f"{indent}  {_show_node(node, names, elide, indent)}")
-    outputs = ", ".join(f"{n}={names[v]}" for n, v in zip(graph.output_names, graph.outputs, strict=True))
+    ends = zip(graph.output_names, graph.outputs, strict=True)
+    outputs = ", ".join(f"{_quoted(name)}={names[value]}" for name, value in ends)
     lines.append(f"{indent}  return {outputs}".rstrip())
     lines += [f"{indent}  update {json.dumps(label)} = {names[v]}" for label, v in graph.updates]
     return "\n".join([*lines, f"{indent}}}"])
@@ -53,15 +57,25 @@ def parse(text: str, operators: Mapping[str, type[Op]]) -> Graph:
     Types are taken from the text (`verify` compares them with what the operators infer).
     Raises ParseError with the line.
     """
-    lines = text.strip().splitlines()
-    graph, rest = _Parser(lines, operators).graph(0)
-    if any(line.strip() for line in lines[rest:]):
-        raise ParseError(f"line {rest + 1}: text after the graph's end")
-    return graph
+    parser = _Parser(text, operators)
+    try:
+        graph = parser.graph()
+        if not parser.ended():
+            raise ParseError("text after the graph's end")
+        return graph
+    except (GraphError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ParseError(f"line {parser.line()}: {error}") from error
+
+
+def _quoted(name: str) -> str:
+    return name if _PLAIN.fullmatch(name) else json.dumps(name)
 
 
 def _names(graph: Graph) -> dict[Value, str]:
-    names = {v: f"%{v.op.label}" for v in graph.inputs}  # type: ignore[attr-defined]
+    names = {}
+    for value in graph.inputs:
+        label: str = value.op.label  # type: ignore[attr-defined]
+        names[value] = "%" + (json.dumps(label) if label.isdigit() else _quoted(label))
     count = 0
     for node in graph.nodes:
         if not isinstance(node.op, Input):
@@ -82,21 +96,22 @@ def _show_node(node: Node, names: dict[Value, str], elide: bool, indent: str) ->
         parts = ["_" if v is None else names[v] for v in node.inputs]
         parts += [f"{k}={_show_attribute(v, elide, indent)}" for k, v in node.op.changed().items()]
         call = f"{node.op.name}({', '.join(parts)})"
-    tail = f"  # {node.origin}" if node.origin else ""
+    tail = f"  # {_quoted(node.origin)}" if node.origin else ""
     return f"{results} = {call} : {types}{tail}"
 
 
 def _show_array(array: Array, elide: bool) -> str:
     data = array.data
-    if data.size <= SMALL and dtype(data.dtype).name != "bf16":
-        return json.dumps(data.tolist()) if _finite(data) else repr(data.tolist())
+    if data.size <= SMALL and data.dtype.name != "bfloat16":
+        numbers = data.tolist()
+        if np.isfinite(data).all():
+            return json.dumps(numbers)
+        # Numbers say all but the sign and payload of a NaN.
+        if np.where(np.isnan(data), float("nan"), data).astype(data.dtype).tobytes() == data.tobytes():
+            return repr(numbers)
     if elide:
         return f'"{data.size} elements"'
     return f'"{base64.b64encode(data.tobytes()).decode()}"'
-
-
-def _finite(data: np.ndarray) -> bool:
-    return data.dtype.kind != "f" or bool(np.isfinite(data).all())
 
 
 def _show_attribute(value: Any, elide: bool, indent: str) -> str:
@@ -114,156 +129,218 @@ def _show_attribute(value: Any, elide: bool, indent: str) -> str:
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
+_BLANK = re.compile(r"\s*")
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+_RESULT = re.compile(r"%(?:[0-9]+(?![A-Za-z0-9_./-])|[A-Za-z0-9_./-]+|" + _STRING.pattern + ")")
+_TYPE = re.compile(r"\w+\[[^\]\n]*\]")
+_KEY = re.compile(r"(\w+)\s*=")
+_NUMBER = re.compile(r"-?(?:inf|nan|[0-9]+(\.[0-9]*)?(?:e[+-]?[0-9]+)?)\b", re.IGNORECASE)
+_WORDS = {"true": True, "false": False, "True": True, "False": False, "None": None}
+
+
 class _Parser:
-    """One text; methods take and return line numbers."""
+    """Reads a text from front to back; every method takes what it is named after."""
 
-    def __init__(self, lines: list[str], operators: Mapping[str, type[Op]]):
-        self.lines, self.operators = lines, operators
+    def __init__(self, text: str, operators: Mapping[str, type[Op]]):
+        self.text, self.operators = text, operators
+        self.at = 0  # where the next token starts
+        self.last = 0  # where the last one did
 
-    def graph(self, at: int) -> tuple[Graph, int]:
-        header = self.lines[at].strip() if at < len(self.lines) else ""
-        if not header.startswith("graph ") or not header.endswith(") {"):
-            raise ParseError(f"line {at + 1}: expected 'graph name(...) {{', got {header!r}")
-        name, _, arguments = header[len("graph ") : -len(") {")].partition("(")
-        values: dict[str, Value] = {}
-        inputs = []
-        for part in split_top(arguments):
-            label, _, kind = part.partition(":")
-            label = label.strip().removeprefix("%")
-            values["%" + label] = Input(label, parse_type(kind))()
-            inputs.append(values["%" + label])
-        outputs: dict[str, Value] = {}
-        updates: list[tuple[str, Value]] = []
-        at += 1
-        while at < len(self.lines):
-            line = self.lines[at].strip()
-            try:
-                if line == "}" or line.startswith(("},", "})")):
-                    return Graph(name.strip(), inputs, list(outputs.values()), list(outputs), updates), at + 1
-                if line.startswith("return"):
-                    for part in split_top(line.removeprefix("return")):
-                        key, _, value = part.partition("=")
-                        outputs[key] = values[value]
-                elif line.startswith("update "):
-                    label, _, value = line.removeprefix("update ").rpartition(" = ")
-                    updates.append((json.loads(label), values[value]))
-                elif line:
-                    at = self.node(line, at, values)
-                    continue
-            except (ParseError, GraphError):
-                raise
-            except (KeyError, ValueError, SyntaxError, TypeError, IndexError) as error:
-                raise ParseError(f"line {at + 1}: {type(error).__name__}: {error} in {line!r}") from error
-            at += 1
-        raise ParseError(f"line {at}: the graph {name!r} does not end with '}}'")
+    def line(self) -> int:
+        """The line of the last token."""
+        return self.text.count("\n", 0, self.last) + 1
 
-    def node(self, line: str, at: int, values: dict[str, Value]) -> int:
-        """Reads one operator that starts at ``line``; its regions may take more lines."""
-        results, _, call = line.partition(" = ")
-        if call.startswith("weight "):
-            label, _, rest = call.removeprefix("weight ").rpartition(" : ")
-            kind, origin = _split_origin(rest)
-            node = Node(Weight(json.loads(label), parse_type(kind)), (), (parse_type(kind),), origin)
-            at += 1
-        elif call.startswith("constant "):
-            data, _, rest = call.removeprefix("constant ").rpartition(" : ")
-            kind, origin = _split_origin(rest)
-            type = parse_type(kind)
-            node = Node(Constant(_parse_array(data, type)), (), (type,), origin)
-            at += 1
-        else:
-            node, at = self.call(call, at, values)
-        for key, value in zip(results.split(", "), node.results, strict=True):
-            values[key] = value
-        return at
+    def ended(self) -> bool:
+        self.skip()
+        return self.at == len(self.text)
 
-    def call(self, call: str, at: int, values: dict[str, Value]) -> tuple[Node, int]:
-        name, bracket, rest = call.partition("(")
-        kind = self.operators.get(name)
-        if kind is None or not bracket:
-            raise ParseError(f"line {at + 1}: unknown operator {name!r}{did_you_mean(name, self.operators)}")
-        regions: list[Graph] = []
-        number = at + 1
-        while rest.endswith("{"):
-            # A region's header ends its line: read the graph, then go on behind its closing brace.
-            head, word, header = rest.rpartition("graph ")
-            kept = self.lines[at]
-            self.lines[at] = word + header
-            region, end = self.graph(at)
-            self.lines[at] = kept
-            regions.append(region)
-            at = end - 1
-            rest = f"{head}@{len(regions) - 1}{self.lines[at].strip()[1:]}"
-        body, _, tail = rest.rpartition(") : ")
-        types, origin = _split_origin(tail)
+    def skip(self) -> None:
+        match = _BLANK.match(self.text, self.at)
+        self.at = self.last = match.end() if match else self.at
+
+    def next(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """The match of a token here, taken; None leaves everything as it is."""
+        self.skip()
+        match = pattern.match(self.text, self.at)
+        if match is not None:
+            self.at = match.end()
+        return match
+
+    def need(self, pattern: re.Pattern[str], what: str) -> str:
+        match = self.next(pattern)
+        if match is None:
+            rest = self.text[self.at : self.at + 40].partition("\n")[0]
+            raise ParseError(f"expected {what}, got {repr(rest) if rest else 'the end'}")
+        return match.group()
+
+    def has(self, word: str) -> bool:
+        """Whether ``word`` stands here; if so it is taken."""
+        self.skip()
+        if self.text.startswith(word, self.at):
+            self.at += len(word)
+            return True
+        return False
+
+    def take(self, word: str) -> None:
+        if not self.has(word):
+            self.need(re.compile(re.escape(word)), repr(word))
+
+    def several(self, item: Callable[[], Any], end: str) -> list[Any]:
+        """Items between commas up to ``end``, which is taken; a comma may stand before it."""
+        items: list[Any] = []
+        while not self.has(end):
+            if items:
+                self.take(",")
+                if self.has(end):
+                    break
+            items.append(item())
+        return items
+
+    def string(self) -> str:
+        return json.loads(self.need(_STRING, "a text in quotes"))
+
+    def name(self) -> str:
+        self.skip()
+        return self.string() if self.text.startswith('"', self.at) else self.need(_PLAIN, "a name")
+
+    def type(self) -> Type:
+        return parse_type(self.need(_TYPE, "a type such as f32[N, 4]"))
+
+    def graph(self) -> Graph:
+        self.take("graph")
+        name, values = self.name(), {}
+        inputs: list[Value] = []
+
+        def argument() -> None:
+            key = self.need(_RESULT, "an input such as %x")
+            self.take(":")
+            label = json.loads(key[1:]) if key.startswith('%"') else key[1:]
+            inputs.append(Input(label, self.type())())
+            values[key] = inputs[-1]
+
+        self.take("(")
+        self.several(argument, ")")
+        self.take("{")
+        while not self.has("return"):
+            self.node(values)
+        outputs = self.outputs(values)
+        updates = []
+        while not self.has("}"):
+            self.take("update")
+            label = self.string()
+            self.take("=")
+            updates.append((label, self.value(values)))
+        return Graph(name, inputs, [v for _, v in outputs], [n for n, _ in outputs], updates)
+
+    def outputs(self, values: dict[str, Value]) -> list[tuple[str, Value]]:
+        found: list[tuple[str, Value]] = []
+        while not found or self.has(","):
+            start = self.at
+            # Nothing is returned where an update or the end follows.
+            if self.has("}") or (self.has("update") and not self.has("=")):
+                self.at = start
+                break
+            self.at = start
+            name = self.name()
+            self.take("=")
+            found.append((name, self.value(values)))
+        return found
+
+    def value(self, values: dict[str, Value]) -> Value:
+        key = self.need(_RESULT, "a value such as %0")
+        if key not in values:
+            raise ParseError(f"{printable(key)} is used before it is defined")
+        return values[key]
+
+    def node(self, values: dict[str, Value]) -> None:
+        keys = [self.need(_RESULT, "an operator, return or update")]
+        while self.has(","):
+            keys.append(self.need(_RESULT, "a result such as %0"))
+        self.take("=")
+        name = self.need(_PLAIN, "an operator's name")
+        line = self.last
         inputs: list[Value | None] = []
         attributes: dict[str, Any] = {}
-        for part in split_top(body):
-            if part == "_":
-                inputs.append(None)
-            elif part.startswith("%"):
-                if part not in values:
-                    raise ParseError(f"line {number}: {part} is used before it is defined")
-                inputs.append(values[part])
-            else:
-                key, _, text = part.partition("=")
-                attributes[key] = _parse_attribute(text, regions)
-        op = kind(**attributes)
-        result_types = tuple(parse_type(t) for t in split_top(types))
-        return Node(op, tuple(inputs), result_types, origin), at + 1
+        if name == "weight":
+            attributes["label"] = self.string()
+        elif name == "constant":
+            attributes["value"] = self.numbers()
+        elif name not in self.operators:
+            raise ParseError(f"unknown operator {name!r}{did_you_mean(name, self.operators)}")
+        else:
+            self.take("(")
+            self.several(lambda: self.operand(values, inputs, attributes), ")")
+        self.take(":")
+        types = [self.type()]
+        while self.has(","):
+            types.append(self.type())
+        origin = self.name() if self.has("#") else ""
+        self.last = line
+        node = Node(self.operator(name, attributes, types), tuple(inputs), tuple(types), origin)
+        if len(keys) != len(types):
+            raise ParseError(f"{len(keys)} results, {len(types)} types")
+        for key, value in zip(keys, node.results, strict=True):
+            if key in values:
+                raise ParseError(f"{printable(key)} is defined twice")
+            values[key] = value
+
+    def operator(self, name: str, attributes: dict[str, Any], types: list[Type]) -> Op:
+        if name == "weight":
+            return Weight(attributes["label"], types[0])
+        if name == "constant":
+            return Constant(_array(attributes["value"], types[0]))
+        return self.operators[name](**attributes)
+
+    def operand(self, values: dict[str, Value], inputs: list[Value | None], attributes: dict[str, Any]) -> None:
+        match = self.next(_KEY)
+        if match is not None:
+            if match[1] in attributes:
+                raise ParseError(f"the attribute {match[1]!r} stands twice")
+            attributes[match[1]] = self.attribute()
+        elif self.has("_"):
+            inputs.append(None)
+        else:
+            inputs.append(self.value(values))
+
+    def attribute(self) -> Any:
+        self.skip()
+        start = self.text[self.at : self.at + 1]
+        if start == '"':
+            return self.string()
+        if self.has("`"):
+            return parse_dim(self.need(re.compile("[^`\n]*`"), "a size in backquotes")[:-1])
+        if self.has("<"):
+            inner = self.need(re.compile("[^>\n]*>"), "a type in angle brackets")[:-1]
+            return parse_type(inner) if "[" in inner else dtype(inner)
+        if self.has("("):
+            return tuple(self.several(self.attribute, ")"))
+        if self.has("array<"):
+            type = self.type()
+            array = _array(self.numbers(), type)
+            self.take(">")
+            return array
+        if self.text.startswith("graph ", self.at):
+            return self.graph()
+        return self.number()
+
+    def numbers(self) -> Any:
+        """Numbers in nested lists, or bytes from base64."""
+        if self.has("["):
+            return self.several(self.numbers, "]")
+        if self.text.startswith('"', self.at):
+            return base64.b64decode(self.string(), validate=True)
+        return self.number()
+
+    def number(self) -> Any:
+        match = self.next(_NUMBER)
+        if match is not None:
+            whole = match.group().lstrip("-").isdigit()
+            return int(match.group()) if whole else float(match.group())
+        return _WORDS[self.need(re.compile("|".join(_WORDS)), "a value")]
 
 
-def _split_origin(text: str) -> tuple[str, str]:
-    kind, _, origin = text.partition("  # ")
-    return kind.strip(), origin.strip()
-
-
-def _parse_array(text: str, type: Type) -> Array:
-    text = text.strip()
+def _array(data: Any, type: Type) -> Array:
     shape = [int(d) for d in type.shape]
-    if text.startswith('"'):
-        data = np.frombuffer(base64.b64decode(text[1:-1], validate=True), dtype=type.dtype.numpy)
-        return Array(data.reshape(shape))
-    numbers = eval_numbers(text)
-    return Array(np.array(numbers, dtype=type.dtype.numpy).reshape(shape))
-
-
-def eval_numbers(text: str) -> Any:
-    """Nested lists of numbers with ``inf``, ``nan``, ``true`` and ``false`` allowed."""
-    tree = ast.parse(text, mode="eval").body
-    return _number(tree)
-
-
-_WORDS = {"inf": np.inf, "nan": np.nan, "true": True, "false": False, "True": True, "False": False}
-
-
-def _number(node: ast.AST) -> Any:
-    if isinstance(node, ast.List):
-        return [_number(n) for n in node.elts]
-    if isinstance(node, ast.Name) and node.id in _WORDS:
-        return _WORDS[node.id]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_number(node.operand)
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return node.value
-    raise ParseError("expected numbers")
-
-
-def _parse_attribute(text: str, regions: list[Graph]) -> Any:
-    text = text.strip()
-    if text.startswith("@"):
-        return regions[int(text[1:])]
-    if text.startswith("array<"):
-        kind, _, data = text[len("array<") : -1].partition("] ")
-        return _parse_array(data, parse_type(kind + "]"))
-    if text.startswith("`"):
-        return parse_dim(text[1:-1])
-    if text.startswith("<"):
-        return parse_type(text[1:-1]) if "[" in text else dtype(text[1:-1])
-    if text.startswith("("):
-        return tuple(_parse_attribute(t, regions) for t in split_top(text[1:-1]) if t)
-    if text.startswith('"'):
-        return json.loads(text)
-    if text in ("inf", "-inf", "nan"):
-        return float(text)
-    return ast.literal_eval(text)
+    if isinstance(data, bytes):
+        return Array(np.frombuffer(data, type.dtype.numpy).reshape(shape))
+    return Array(np.array(data, type.dtype.numpy).reshape(shape))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import InferError, ParseError, did_you_mean
-from kcompile.ir.dims import Dim, DimLike, parse_dim, product, substitute, symbols_of
+from kcompile.ir.dim_text import parse_dim
+from kcompile.ir.dims import Dim, DimLike, product, substitute, symbols_of
 
 
 class DType:
@@ -75,7 +76,8 @@ def dtype(like: Any) -> DType:
     text = like if isinstance(like, str) else str(getattr(like, "name", None) or like)
     text = text.removeprefix("torch.")
     found = _BY_NAME.get(text)
-    if found is None:
+    # np.dtype(None) is float64.
+    if found is None and like is not None:
         try:
             found = _BY_NAME.get(np.dtype(like).name)
         except TypeError:
@@ -144,7 +146,10 @@ def parse_type(text: str) -> Type:
     name, bracket, rest = text.strip().partition("[")
     if not bracket or not rest.endswith("]"):
         raise ParseError(f"{text!r} is not a type such as f32[N, 4]")
-    return Type(dtype(name.strip()), [parse_dim(d) for d in split_top(rest[:-1])])
+    try:
+        return Type(dtype(name.strip()), [parse_dim(d) for d in split_top(rest[:-1])])
+    except InferError as error:
+        raise ParseError(str(error)) from error
 
 
 def split_top(text: str, separator: str = ",") -> list[str]:
