@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import inspect
 import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
@@ -98,7 +99,7 @@ class Op:
         super().__init_subclass__(**kwargs)
         own = {
             key: cls.__dict__.get(key, _REQUIRED)
-            for key, kind in cls.__dict__.get("__annotations__", {}).items()
+            for key, kind in inspect.get_annotations(cls).items()
             if "ClassVar" not in str(kind)
         }
         cls.fields = {**cls.fields, **own}

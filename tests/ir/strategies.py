@@ -80,8 +80,10 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
         data = draw(st.lists(st.integers(int(ends.min), int(ends.max)), min_size=count, max_size=count))
     with np.errstate(all="ignore"):
         array = np.array(data, dtype=object).astype(kind.numpy).reshape(shape)
-    # A NaN with its sign and payload set.
-    return np.frombuffer(b"\xff" * array.nbytes, kind.numpy).reshape(shape) if draw(st.integers(0, 9)) == 0 else array
+    if kind.is_float and draw(st.integers(0, 9)) == 0:
+        # NaNs with their sign and payload set.
+        return np.frombuffer(b"\xff" * array.nbytes, kind.numpy).reshape(shape)
+    return array
 
 
 @st.composite

@@ -179,7 +179,7 @@ def test_names_are_identifiers(name: str) -> None:
     ],
 )
 def test_what_is_no_dimension(text: str) -> None:
-    with pytest.raises(ParseError, match="not a dimension|identifier"):
+    with pytest.raises(ParseError, match=r"not a dimension|identifier"):
         parse_dim(text)
 
 

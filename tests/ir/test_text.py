@@ -58,7 +58,8 @@ graph head(%x: f32[N, 4]) {
 
 
 def test_blanks_and_line_breaks_do_not_matter() -> None:
-    text = "\n\n graph g ( %x : f32[2], ) {\n\n %0,%1=mixed( %x,\n value = ( 1, ), ) : f32[2, N],\n i64[] # a\n return y = %0 }\n\n"
+    text = "\n\n graph g ( %x : f32[2], ) {\n\n %0,%1=mixed( %x,\n value = ( 1, ), ) : f32[2, N],\n i64[] # a\n"
+    text += " return y = %0 }\n\n"
     x = input_value("x", Type(F32, (2,)))
     assert parse(text, OPERATORS) == Graph("g", [x], [Mixed((1,))(x)[0]], ["y"])
 
@@ -84,7 +85,7 @@ HEAD = "graph g(%x: f32[2]) {\n"
         ("graph g(%x: f32[2]", 1, "expected ','"),
         (HEAD + "  return output=%x", 2, "expected 'update', got the end"),
         (HEAD + "  return output=%y\n}", 2, "%y is used before it is defined"),
-        (HEAD + "  %0 = relu(%x) : f32[2]\n  %1 = rleu(%0) : f32[2]\n  return\n}", 3, "unknown operator 'rleu' (did you mean 'relu'?)"),
+        (HEAD + "\n  %1 = rleu(%x) : f32[2]\n  return\n}", 3, "unknown operator 'rleu' (did you mean 'relu'?)"),
         (HEAD + "  %0 = relu(%x)\n  return\n}", 3, "expected ':'"),
         (HEAD + "  %0 = relu(%x, a=1) : f32[2]\n  return\n}", 2, "relu has no attribute 'a'"),
         (HEAD + "  %0 = elu(%x, alpha=1.0, alpha=2.0) : f32[2]\n  return\n}", 2, "'alpha' stands twice"),
