@@ -29,7 +29,7 @@ class CompiledLoss:
         self._weights = _per_output(self.user_weights, y_pred, self.output_names, "loss_weights")
         if len(self._losses) != count:
             raise ValueError(f"compile got {len(self._losses)} losses for a model with {count} outputs")
-        if count > 1:
+        if sum(loss is not None for loss in self._losses) > 1:
             names = self.output_names or [f"output_{i}" for i in range(count)]
             for i, (name, loss) in enumerate(zip(names, self._losses, strict=True)):
                 if loss is not None:

@@ -87,6 +87,9 @@ class GeneratorData:
 
     def __iter__(self) -> Iterator[Batch]:
         for data in self._running if self._running is not None else iter(self.source):
+            if isinstance(data, list) and type(self.source).__module__.startswith("torch."):
+                # A torch DataLoader collates each batch into a list.
+                data = tuple(data)
             yield tree.map_structure(lambda a: None if a is None else as_tensor(a), unpack(data))
 
 
