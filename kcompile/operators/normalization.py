@@ -214,7 +214,11 @@ class GroupNorm(Op, name="group_norm"):
         axis = normal_axis(self.axis, t.inputs[0].rank)
         moved = x if axis == 1 else t.movedim(x, axis, 1)
         # Not torch.nn.functional.group_norm: that refuses groups of one number.
-        y = t.group_norm(moved, self.groups, gamma, beta, self.epsilon, True)
+        # torch 2.13 can't differentiate a group norm that has a shift and no scale: the shift is added after it.
+        late = gamma is None and beta is not None
+        y = t.group_norm(moved, self.groups, gamma, None if late else beta, self.epsilon, True)
+        if late:
+            y = y + t.reshape(beta, (-1, *(1,) * (t.inputs[0].rank - 2)))
         return y if axis == 1 else t.movedim(y, 1, axis)
 
     def onnx(self, o: Any, x: str, gamma: str | None = None, beta: str | None = None) -> str:

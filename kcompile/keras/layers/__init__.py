@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from kcompile.keras.layers.attention import (
+    AdditiveAttention,
+    Attention,
+    GroupedQueryAttention,
+    GroupQueryAttention,
+    MultiHeadAttention,
+)
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.convolutional import (
     Conv1D,
@@ -20,6 +27,8 @@ from kcompile.keras.layers.convolutional import (
     DepthwiseConv2D,
 )
 from kcompile.keras.layers.core import Activation, Dense, Embedding, Identity, Lambda
+from kcompile.keras.layers.dot import Dot, dot
+from kcompile.keras.layers.einsum import EinsumDense
 from kcompile.keras.layers.input_layer import Input, InputLayer
 from kcompile.keras.layers.merging import (
     Add,
@@ -37,7 +46,17 @@ from kcompile.keras.layers.merging import (
     multiply,
     subtract,
 )
+from kcompile.keras.layers.noise import (
+    ActivityRegularization,
+    AlphaDropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
 from kcompile.keras.layers.normalization import BatchNormalization, LayerNormalization
+from kcompile.keras.layers.normalization_more import GroupNormalization, RMSNormalization, UnitNormalization
 from kcompile.keras.layers.pooling import (
     AveragePooling1D,
     AveragePooling2D,
@@ -64,19 +83,46 @@ from kcompile.keras.layers.pooling import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from kcompile.keras.layers.recurrent import LSTM, LSTMCell
+from kcompile.keras.layers.preprocessing import CategoryEncoding, Discretization, Masking, Normalization, Rescaling
+from kcompile.keras.layers.recurrent import GRU, LSTM, RNN, SimpleRNN
 from kcompile.keras.layers.regularization import Dropout
 from kcompile.keras.layers.reshaping import Flatten, Reshape
+from kcompile.keras.layers.resizing import (
+    Cropping1D,
+    Cropping2D,
+    Cropping3D,
+    Permute,
+    RepeatVector,
+    UpSampling1D,
+    UpSampling2D,
+    UpSampling3D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
+from kcompile.keras.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from kcompile.keras.layers.separable import (
+    SeparableConv1D,
+    SeparableConv2D,
+    SeparableConvolution1D,
+    SeparableConvolution2D,
+)
 from kcompile.keras.layers.signature import InputSpec
+from kcompile.keras.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 
 # What a file may name: `keras.layers` and the class's name.
 CLASSES: tuple[type[Layer], ...] = (
-    Activation, Add, Average, AveragePooling1D, AveragePooling2D, AveragePooling3D, BatchNormalization, Concatenate,
-    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Dense, DepthwiseConv1D,
-    DepthwiseConv2D, Dropout, ELU, Embedding, Flatten, GlobalAveragePooling1D, GlobalAveragePooling2D,
-    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, Identity, InputLayer, LSTM,
-    LSTMCell, Lambda, LayerNormalization, LeakyReLU, MaxPooling1D, MaxPooling2D, MaxPooling3D, Maximum, Minimum, Multiply, PReLU,
-    ReLU, Reshape, Softmax, Subtract,
+    Activation, ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average, AveragePooling1D,
+    AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding, Concatenate, Conv1D,
+    Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D, Cropping2D, Cropping3D, Dense,
+    DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU, EinsumDense, Embedding, Flatten, GRU,
+    GRUCell, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D,
+    GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, GroupNormalization, GroupedQueryAttention, Identity,
+    InputLayer, LSTM, LSTMCell, Lambda, LayerNormalization, LeakyReLU, Masking, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D, Maximum, Minimum, MultiHeadAttention, Multiply, Normalization, PReLU, Permute, RMSNormalization,
+    RNN, ReLU, RepeatVector, Rescaling, Reshape, SeparableConv1D, SeparableConv2D, SimpleRNN, SimpleRNNCell, Softmax,
+    SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, StackedRNNCells, Subtract, TimeDistributed,
+    UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
 )  # fmt: skip
 
 

@@ -450,7 +450,9 @@ class Layer:
             return cls(**config)
         except TypeError as error:
             # Not the whole config, which is kilobytes: the class, the layer's name and what was wrong.
-            raise TypeError(f"{cls.__name__} {config.get('name', '')!r} can't be made from its config: {error}") from error
+            raise TypeError(
+                f"{cls.__name__} {config.get('name', '')!r} can't be made from its config: {error}"
+            ) from error
 
     def get_build_config(self) -> dict[str, Any] | None:
         if self._build_shapes is None:
@@ -490,5 +492,3 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
-

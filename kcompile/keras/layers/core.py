@@ -33,9 +33,13 @@ class Dense(Layer):
     ):
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if not isinstance(units, int) or units <= 0:
-            raise ValueError(f"Received an invalid value for `units`, expected a positive integer. Received: units={units}")
+            raise ValueError(
+                f"Received an invalid value for `units`, expected a positive integer. Received: units={units}"
+            )
         if lora_rank is not None or quantization_config is not None:
-            raise ValueError(f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None")
+            raise ValueError(
+                f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None"
+            )
         self.units, self.use_bias = units, use_bias
         self.activation = activations.get(activation)
         get_parameters(self, locals(), "kernel", "bias")
@@ -45,7 +49,9 @@ class Dense(Layer):
     def build(self, input_shape: Any) -> None:
         size = input_shape[-1]
         if size is None:
-            raise ValueError(f"layer {self.name!r}: the last axis of its input must have a fixed size, got {input_shape}")
+            raise ValueError(
+                f"layer {self.name!r}: the last axis of its input must have a fixed size, got {input_shape}"
+            )
         self.kernel = add_parameter(self, "kernel", (size, self.units))
         self.bias = None
         if self.use_bias:
@@ -91,7 +97,9 @@ class Embedding(Layer):
             kwargs.setdefault("input_shape", (length,))
         super().__init__(**kwargs)
         if lora_rank is not None or quantization_config is not None:
-            raise ValueError(f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None")
+            raise ValueError(
+                f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None"
+            )
         self.input_dim, self.output_dim, self.mask_zero = input_dim, output_dim, mask_zero
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)

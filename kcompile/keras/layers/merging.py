@@ -19,13 +19,19 @@ class Merge(Layer):
         self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
-        if not isinstance(input_shape, (list, tuple)) or not input_shape or not isinstance(input_shape[0], (tuple, list)):
+        if (
+            not isinstance(input_shape, (list, tuple))
+            or not input_shape
+            or not isinstance(input_shape[0], (tuple, list))
+        ):
             raise ValueError(
                 f"A merge layer should be called on a list of inputs. Received: input_shape={input_shape} (not a list "
                 "of shapes)"
             )
         if len(input_shape) < 1:
-            raise ValueError(f"A merge layer should be called on a list of at least 1 input. Received {len(input_shape)}")
+            raise ValueError(
+                f"A merge layer should be called on a list of at least 1 input. Received {len(input_shape)}"
+            )
         self.built = True
 
     def call(self, inputs: Any) -> Any:

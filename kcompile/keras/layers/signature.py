@@ -155,9 +155,7 @@ def as_keras_tensors(shape: Any, dtype: str) -> Any:
     if shape and not all(d is None or isinstance(d, int) for d in shape):
         return [as_keras_tensors(s, dtype) for s in shape]
     taken: set[str] = set()
-    dims = [
-        symbolic.new_symbol("N" if i == 0 else f"D{i}", taken) if d is None else d for i, d in enumerate(shape)
-    ]
+    dims = [symbolic.new_symbol("N" if i == 0 else f"D{i}", taken) if d is None else d for i, d in enumerate(shape)]
     return symbolic.KerasTensor(Type(ir_dtype(dtype), dims))
 
 

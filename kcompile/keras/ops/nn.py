@@ -432,15 +432,64 @@ def lstm(
     """(outputs [N, T, U], last h, last c) of an LSTM over x [N, T, F]; gates i, f, c, o."""
     from kcompile.operators.recurrent import Lstm
 
-    floats = [x, kernel, recurrent_kernel, bias, h, c]
-    target = promoted(*(v for v in floats if v is not None))
-    parts = [None if v is None else tensor(v, target) for v in floats]
     operator = Lstm(
         activation=activation,
         recurrent_activation=recurrent_activation,
         reverse=reverse,
         zero_masked=zero_masked,
     )
+    return _recurrent(operator, [x, kernel, recurrent_kernel, bias, h, c], mask)
+
+
+@op
+def gru(
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    h: Any = None,
+    mask: Any = None,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    reset_after: bool = True,
+    reverse: bool = False,
+    zero_masked: bool = False,
+) -> tuple[Any, Any]:
+    """(outputs [N, T, U], last h) of a GRU over x [N, T, F]; gates z, r, h."""
+    from kcompile.operators.recurrent import Gru
+
+    operator = Gru(
+        activation=activation,
+        recurrent_activation=recurrent_activation,
+        reset_after=reset_after,
+        reverse=reverse,
+        zero_masked=zero_masked,
+    )
+    return _recurrent(operator, [x, kernel, recurrent_kernel, bias, h], mask)
+
+
+@op
+def simple_rnn(
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    h: Any = None,
+    mask: Any = None,
+    activation: str = "tanh",
+    reverse: bool = False,
+    zero_masked: bool = False,
+) -> tuple[Any, Any]:
+    """(outputs [N, T, U], last h) of a plain recurrent layer over x [N, T, F]."""
+    from kcompile.operators.recurrent import SimpleRnn
+
+    operator = SimpleRnn(activation=activation, reverse=reverse, zero_masked=zero_masked)
+    return _recurrent(operator, [x, kernel, recurrent_kernel, bias, h], mask)
+
+
+def _recurrent(operator: Any, floats: list[Any], mask: Any) -> Any:
+    target = promoted(*(v for v in floats if v is not None))
+    parts = [None if v is None else tensor(v, target) for v in floats]
     return run(operator, *parts, None if mask is None else tensor(mask, "bool"))
 
 
@@ -448,7 +497,7 @@ __all__ = [
     "average_pool", "batch_normalization", "batch_normalization_training", "binary_crossentropy",
     "categorical_crossentropy", "celu", "conv", "conv_transpose", "dense", "depthwise_conv", "dot_product_attention",
     "elu", "embedding", "gelu", "glu", "group_normalization", "hard_shrink", "hard_sigmoid", "hard_silu",
-    "hard_swish", "hard_tanh", "layer_normalization", "leaky_relu", "log_sigmoid", "log_softmax", "lstm", "max_pool",
+    "hard_swish", "hard_tanh", "layer_normalization", "leaky_relu", "log_sigmoid", "log_softmax", "gru", "lstm", "simple_rnn", "max_pool",
     "mish", "moments", "normalize", "relu", "relu6", "resize", "rms_normalization", "selu", "separable_conv",
     "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_categorical_crossentropy",
     "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh_shrink", "threshold",
