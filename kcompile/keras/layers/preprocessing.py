@@ -171,7 +171,7 @@ class Discretization(Layer):
         dtype: Any = None,
         name: str | None = None,
     ):
-        super().__init__(name=name, dtype=dtype if dtype is not None else ("int64" if output_mode == "int" else None))
+        super().__init__(name=name, dtype=dtype)
         if (bin_boundaries is None) == (num_bins is None):
             raise ValueError("You need to set exactly one of `num_bins` and `bin_boundaries`.")
         if sparse:
@@ -200,7 +200,7 @@ class Discretization(Layer):
         x = ops.expand_dims(ops.cast(inputs, "float32"), -1)
         index = ops.sum(ops.cast(ops.greater_equal(x, edges), "int32"), axis=-1)
         if self.output_mode == "int":
-            return ops.cast(index, self.compute_dtype)
+            return index
         return encode(index, len(self.bin_boundaries) + 1, self.output_mode, None, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
