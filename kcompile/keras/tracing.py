@@ -46,8 +46,8 @@ def trace(model: Layer, inputs: Any = None, *, batch: int | None = None, trainin
 class _Spec:
     """Shape and dtype of one input; not a container, so that structures keep it whole."""
 
-    def __init__(self, shape: Sequence[int | None], dtype: Any):
-        self.shape, self.dtype = tuple(shape), dtype
+    def __init__(self, shape: Sequence[int | None], dtype: Any, name: str | None = None):
+        self.shape, self.dtype, self.name = tuple(shape), dtype, name
 
 
 def _inputs_of(model: Layer, inputs: Any) -> tuple[Any, list[str]]:
@@ -62,13 +62,12 @@ def _inputs_of(model: Layer, inputs: Any) -> tuple[Any, list[str]]:
             f"the inputs of {model.name!r} are not known: call it once on an example, or give trace/export inputs="
         )
     structure = _as_specs(inputs)
-    leaves = tree.flatten(inputs) if not _is_shape(inputs) else [None]
+    leaves = tree.flatten(structure)
     names = []
     used: set[str] = set()
-    keys = _keys(inputs)
+    keys = _keys(structure)
     for i, leaf in enumerate(leaves):
-        name = getattr(leaf, "name", None) if isinstance(leaf, symbolic.KerasTensor) else None
-        name = name or keys[i] or ("inputs" if len(leaves) == 1 else f"input_{i}")
+        name = leaf.name or keys[i] or ("inputs" if len(leaves) == 1 else f"input_{i}")
         label, count = name, 0
         while label in used:
             count += 1
@@ -98,7 +97,7 @@ def _as_specs(inputs: Any) -> Any:
     if isinstance(inputs, _Spec):
         return inputs
     if isinstance(inputs, symbolic.KerasTensor):
-        return _Spec(inputs.shape, inputs.dtype)
+        return _Spec(inputs.shape, inputs.dtype, inputs.name)
     if hasattr(inputs, "shape") and hasattr(inputs, "dtype"):
         shape, dtype = tuple(inputs.shape), inputs.dtype or "float32"
         if isinstance(inputs, np.ndarray) or backend.is_tensor(inputs):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.errors import TraceError
+from kcompile.errors import InferError, TraceError
 from kcompile.ir import DType, Dim, Op, Type, Value, constant, dtype
 from kcompile.operators import arithmetic, creation, linear, logic, shape
 from kcompile.operators.promotion import result_type
@@ -110,6 +110,14 @@ class Operators:
     def __getitem__(self, key: Any) -> Any:
         return DISPATCH.getitem(self, key)
 
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """numpy meets a tensor or a variable: `array + tensor` is followed, any other function is numpy's or refused."""
+        names = _NUMPY_OPERATORS.get(function.__name__)
+        if names and method == "__call__" and len(inputs) == 2 and not kwargs:
+            a, b = inputs
+            return getattr(a, names[0])(b) if isinstance(a, Operators) else getattr(b, names[1])(a)
+        return getattr(function, method)(*(np.asarray(x) if isinstance(x, Operators) else x for x in inputs), **kwargs)
+
 
 class SymbolicTensor(Operators):
     """A tensor that is not known yet: an IR value with Python's operators and numpy's indexing.
@@ -189,9 +197,6 @@ class SymbolicTensor(Operators):
             )
         )
 
-    # numpy must let `array + tensor` come to __radd__.
-    __array_ufunc__ = None
-
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """torch meets a symbolic tensor: `tensor + symbolic` is followed, any other function refused."""
@@ -214,6 +219,15 @@ _TORCH_OPERATORS = {
     "add": "__radd__", "sub": "__rsub__", "mul": "__rmul__", "div": "__rtruediv__", "truediv": "__rtruediv__",
     "floor_divide": "__rfloordiv__", "remainder": "__rmod__", "pow": "__rpow__", "matmul": "__rmatmul__",
     "eq": "__eq__", "ne": "__ne__", "lt": "__gt__", "le": "__ge__", "gt": "__lt__", "ge": "__le__",
+}  # fmt: skip
+
+
+_NUMPY_OPERATORS = {
+    "add": ("__add__", "__radd__"), "subtract": ("__sub__", "__rsub__"), "multiply": ("__mul__", "__rmul__"),
+    "divide": ("__truediv__", "__rtruediv__"), "floor_divide": ("__floordiv__", "__rfloordiv__"),
+    "remainder": ("__mod__", "__rmod__"), "power": ("__pow__", "__rpow__"), "matmul": ("__matmul__", "__rmatmul__"),
+    "equal": ("__eq__", "__eq__"), "not_equal": ("__ne__", "__ne__"), "less": ("__lt__", "__gt__"),
+    "less_equal": ("__le__", "__ge__"), "greater": ("__gt__", "__lt__"), "greater_equal": ("__ge__", "__le__"),
 }  # fmt: skip
 
 
@@ -294,8 +308,14 @@ def promoted(*xs: Any, to_float: bool = False) -> DType:
 
 
 def record(op: Op, *values: Value | None) -> Any:
-    """Apply an operator to IR values: a SymbolicTensor, or a tuple of them."""
-    result = op(*values)
+    """Apply an operator to IR values: a SymbolicTensor, or a tuple of them.
+
+    Raises InferError, telling layer and line, where the operator refuses their types.
+    """
+    try:
+        result = op(*values)
+    except InferError as error:
+        raise InferError(located(str(error))) from error
     return tuple(map(SymbolicTensor, result)) if isinstance(result, tuple) else SymbolicTensor(result)
 
 

@@ -102,6 +102,9 @@ class Variable(Operators):
         return to_numpy(self.storage)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if current_tracer() is not None:
+            # An array would be the value of now, for ever.
+            self.value.__array__()
         return np.asarray(self.numpy(), dtype=dtype)
 
     def assign(self, value: Any) -> Any:
@@ -117,11 +120,11 @@ class Variable(Operators):
 
     def assign_add(self, value: Any) -> Any:
         with autocast(None):
-            return self.assign(self.value + value)
+            return self.assign(self + value)
 
     def assign_sub(self, value: Any) -> Any:
         with autocast(None):
-            return self.assign(self.value - value)
+            return self.assign(self - value)
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self._dtype.keras}>"

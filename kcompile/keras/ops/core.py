@@ -15,7 +15,7 @@ from kcompile.operators.gradient import StopGradient
 from kcompile.operators.shape import Slice
 from kcompile.tracing.regions import Region, merged_captures
 from kcompile.tracing.scope import current_tracer, located
-from kcompile.tracing.tensor import SymbolicTensor, lift
+from kcompile.tracing.tensor import SymbolicTensor, lift, record
 
 BOOL = to_dtype("bool")
 
@@ -162,7 +162,7 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
     if not then.outputs:
         return then.result
     captures = merged_captures(then, orelse)
-    results = control.Cond(then.graph(captures), orelse.graph(captures))(lift(pred, BOOL), *captures)
+    results = record(control.Cond(then.graph(captures), orelse.graph(captures)), lift(pred, BOOL), *captures)
     return _packed(then.result, results)
 
 
@@ -189,7 +189,8 @@ def while_loop(
     test = Region("condition", _on(cond, state), values)
     step = Region("body", _on(lambda *vs: _as_list(body(*vs)), state), values)
     captures = merged_captures(test, step)
-    packed = _packed(state, control.WhileLoop(test.graph(captures), step.graph(captures))(*values, *captures))
+    loop = control.WhileLoop(test.graph(captures), step.graph(captures))
+    packed = _packed(state, record(loop, *values, *captures))
     return packed[0] if single else type(loop_vars)(packed)
 
 
@@ -220,7 +221,7 @@ def scan(
     region = Region("body", _on(f, [init, xs]), values, [v.type.with_shape(v.type.shape[1:]) for v in sequences])
     captures = merged_captures(region)
     loop = control.Scan(region.graph(captures), len(values), len(sequences), reverse)
-    results = loop(*values, *sequences, *captures)
+    results = record(loop, *values, *sequences, *captures)
     results = results if isinstance(results, tuple) else (results,)
     return _packed(init, results[: len(values)]), _packed(region.result[1], results[len(values) :])
 
@@ -258,7 +259,7 @@ def _on(function: Callable[..., Any], structure: list[Any]) -> Callable[..., Any
 
 def _packed(structure: Any, results: Any) -> Any:
     values = results if isinstance(results, tuple) else (results,)
-    return tree.pack_like(structure, [SymbolicTensor(v) for v in values])
+    return tree.pack_like(structure, values)
 
 
 __all__ = [
