@@ -44,6 +44,22 @@ class Tracer:
         self._current[id(variable)] = value
         self._assigned[id(variable)] = variable
 
+    def state(self) -> dict[int, Value]:
+        """The variables' values at this point of the trace, for `changes`."""
+        return dict(self._current)
+
+    def changes(self, before: dict[int, Value]) -> list[tuple[Variable, SymbolicTensor, SymbolicTensor]]:
+        """(variable, value then, value now) of each variable that was assigned since ``before``."""
+        found = []
+        for key, variable in self._assigned.items():
+            now = self._current[key]
+            then = before.get(key)
+            if then is None:
+                then = weight(self._label(variable), Type(dtype(variable.dtype), variable.shape))
+            if then is not now:
+                found.append((variable, SymbolicTensor(then), SymbolicTensor(now)))
+        return found
+
     def draw(self) -> int:
         """A number that no other random operator of this trace has."""
         self._draws += 1

@@ -201,6 +201,7 @@ def _tables() -> dict[str, dict[str, Any]]:
         "keras.regularizers": named(regularizers.CLASSES),
         "keras.constraints": named(constraints.CLASSES),
         "keras.optimizers": named(optimizers.CLASSES),
+        "keras.optimizers.schedules": named(optimizers.schedules.CLASSES),
         "keras.losses": named([*losses.CLASSES, *losses.FUNCTIONS]),
         "keras.metrics": named([*metrics.CLASSES, *metrics.FUNCTIONS]),
         "keras.activations": named(activations.FUNCTIONS),

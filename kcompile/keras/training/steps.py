@@ -117,6 +117,14 @@ class TrainingStep(Step):
     ):
         super().__init__(name, function)
         self.optimizer, self.trained = optimizer, trained
+        self.revision = optimizer.revision
+
+    def __call__(self, batch: Any) -> Any:
+        if self.optimizer.revision != self.revision:
+            # Another schedule: another graph.
+            self.signature, self.revision = None, self.optimizer.revision
+        self.optimizer.refresh()
+        return super().__call__(batch)
 
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
         from kcompile.engine.function import Function, TrainStep
@@ -141,15 +149,14 @@ def trace_update(
         optimizer.apply([SymbolicTensor(g) for g in gradients], trained)
     graph = tracer.graph("update", gradients, [])
     graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
-    place = {id(v): i for i, v in enumerate(trained)}
-    order = {optimizer._places[id(v)]: i for i, v in enumerate(trained)}
+    place, slots = {id(v): i for i, v in enumerate(trained)}, optimizer.slots
     groups: dict[str, tuple[str, int]] = {f"gradient{i}": ("gradients", i) for i in range(len(trained))}
     for label, variable in tracer.variables.items():
         if id(variable) in place:
             groups[label] = ("variables", place[id(variable)])
-        elif id(variable) in optimizer.slots:
-            kind, index = optimizer.slots[id(variable)]
-            groups[label] = (kind, order[index])
+        elif id(variable) in slots and id(slots[id(variable)][1]) in place:
+            kind, owner = slots[id(variable)]
+            groups[label] = (kind, place[id(owner)])
     return graph, tracer, groups
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -52,12 +53,16 @@ class Trainer:
     ) -> None:
         """Choose optimizer, losses and metrics, by name or object, for one output or each of several."""
         self.optimizer = optimizers_module.get(optimizer)
+        given = self.optimizer
+        mixed = self.dtype_policy.name == "mixed_float16"  # type: ignore[attr-defined]
+        if auto_scale_loss and mixed and given is not None and not isinstance(given, optimizers_module.LossScaleOptimizer):
+            self.optimizer = optimizers_module.LossScaleOptimizer(given, name="loss_scale_optimizer")
         names = self._names_of_outputs()
         self._compiled_loss = CompiledLoss(loss, loss_weights, names) if loss is not None else None
         self._compiled_metrics = CompiledMetrics(metrics, weighted_metrics, names)
         self._loss_tracker = Mean(name="loss")
         self._compile_arguments = {
-            "optimizer": self.optimizer,
+            "optimizer": given,
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
@@ -118,7 +123,13 @@ class Trainer:
         found = {m.name: m.result() for m in self.metrics if m not in self._metric_objects()}
         if self._compiled_metrics is not None:
             found.update(self._compiled_metrics.result())
-        return {k: _number(v) for k, v in found.items()}
+        return {k: _number(found[k]) for k in sorted(found)}
+
+    def _in_order(self, logs: dict[str, Any]) -> Any:
+        """Values in the order of `metrics_names`, those under other names behind; one alone as a number."""
+        names = [n for n in self.metrics_names if n in logs]
+        values = [logs[k] for k in dict.fromkeys([*names, *logs])]
+        return values[0] if len(values) == 1 else values
 
     def _metric_objects(self) -> list[Metric]:
         return self._compiled_metrics.metrics if self._compiled_metrics is not None else []
@@ -156,7 +167,7 @@ class Trainer:
             assert self._loss_tracker is not None
             self._loss_tracker.update_state(ops.stop_gradient(loss), sample_weight=ops.shape(tree.flatten(x)[0])[0])
             self.compute_metrics(x, y, _detached(y_pred), sample_weight)
-            return [loss]
+            return [self.optimizer.scale_loss(loss) if training else loss]
 
         return run
 
@@ -224,23 +235,26 @@ class Trainer:
             steps, batches = self._run_epoch(batches, data, steps_per_epoch, runner, bar)
             logs = self.get_metrics_result()
             if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                logs.update(self._validate(validation_data, validation_batch_size or batch_size, validation_steps))
+                size = validation_batch_size or batch_size
+                logs.update(self._validate(validation_data, size, validation_steps, runner.callbacks))
             bar.finish(steps, logs)
             runner.call("on_epoch_end", epoch, logs)
             if self.stop_training:
                 break
+        self.optimizer.finalize_variable_values(self._trained())
         runner.call("on_train_end")
         return history
 
     def _run_epoch(
         self, batches: Any, data: Any, limit: int | None, runner: CallbackList, bar: ProgressBar
     ) -> tuple[int, Any]:
+        """(steps done, the iterator to go on with); data that ends before ``limit`` ends the epoch, as in Keras."""
         step = self._step("train")
         count = 0
         while limit is None or count < limit:
             batch = next(batches, None)
             if batch is None:
-                if limit is None or count == 0 and not _length(data):
+                if limit is None or count:
                     break
                 batches = iter(data)
                 batch = next(batches, None)
@@ -260,10 +274,10 @@ class Trainer:
             raise UsageError("fit: the data gave no batch")
         return count, batches
 
-    def _validate(self, data: Any, batch_size: int | None, steps: int | None) -> dict[str, Any]:
+    def _validate(self, data: Any, batch_size: int | None, steps: int | None, callbacks: Any) -> dict[str, Any]:
         saved = [(v, v.numpy()) for m in self.metrics for v in m.variables]
         x, y, weight = (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
-        result = self.evaluate(x, y, batch_size, 0, weight, steps, return_dict=True)
+        result = self.evaluate(x, y, batch_size, 0, weight, steps, callbacks, return_dict=True)
         for variable, array in saved:
             variable.assign(array)
         return {f"val_{k}": v for k, v in result.items()}
@@ -295,10 +309,7 @@ class Trainer:
         runner.call("on_test_end", logs)
         if not count:
             raise UsageError("evaluate: the data gave no batch")
-        if return_dict:
-            return logs
-        values = list(logs.values())
-        return values[0] if len(values) == 1 else values
+        return logs if return_dict else self._in_order(logs)
 
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None
@@ -322,9 +333,7 @@ class Trainer:
         step = self._step(kind)
         bar = ProgressBar(limit or _length(data), verbose)
         count = 0
-        for batch in data:
-            if limit is not None and count >= limit:
-                break
+        for batch in itertools.islice(data, limit):
             runner.call(f"on_{kind}_batch_begin", count)
             take(step(batch))
             count += 1
@@ -339,7 +348,7 @@ class Trainer:
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """One step on one batch; returns loss and metrics so far."""
+        """One step on one batch; returns its loss and metrics."""
         self._require_compiled("train_on_batch")
         return self._on_batch("train", x, y, sample_weight, class_weight, return_dict)
 
@@ -355,10 +364,10 @@ class Trainer:
 
     def _on_batch(self, kind: str, x: Any, y: Any, weight: Any, class_weight: Any, return_dict: bool) -> Any:
         size = len(tree.flatten(x)[0])
+        self.reset_metrics()
         self._step(kind)(next(iter(make_data(x, y, weight, size, False, class_weight))))
         logs = self.get_metrics_result()
-        values = list(logs.values())
-        return logs if return_dict else values[0] if len(values) == 1 else values
+        return logs if return_dict else self._in_order(logs)
 
 
 class Fallback:
