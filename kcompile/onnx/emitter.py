@@ -41,6 +41,7 @@ class Emitter:
         self.inputs: tuple[Type | None, ...] = ()
         self.outputs: tuple[Type, ...] = ()
         self.nodes: list[onnx.NodeProto] = []
+        self.derived: dict[str, str] = {}  # initialisers made from another one alone, and that one
         self.arrays: dict[str, np.ndarray] = {} if parent is None else parent.arrays
         self._taken: set[str] = set() if parent is None else parent._taken
         self._array_names: dict[Any, str] = {} if parent is None else parent._array_names
@@ -67,7 +68,7 @@ class Emitter:
         folded = fold(op_type, [self.arrays.get(i) if i else None for i in operands], attributes, count)
         if folded is not None:
             hint = next((i for i in operands if i in self.arrays), "constant")
-            names = tuple(self.array(a, hint) for a in folded)
+            names = tuple(self._derived(a, hint) for a in folded)
             return names if outputs else names[0]
         if "perm" in attributes and operands[0] in self._transposed:
             # A Transpose of a Transpose (a facet's own behind the graph's) is one, or none.
@@ -115,6 +116,13 @@ class Emitter:
             name = self.unique(label)
             self._array_names[key] = name
             self.arrays[name] = array
+        return name
+
+    def _derived(self, array: np.ndarray, source: str) -> str:
+        """An initialiser computed from another, whose name it may take in the end."""
+        name = self.array(array, source)
+        if name != source:
+            self.root.derived.setdefault(name, self.root.derived.get(source, source))
         return name
 
     def ints(self, numbers: Sequence[int] | int) -> str:
@@ -345,6 +353,9 @@ def _size_function(op_type: str) -> Any:
     def apply(a: Any, b: Any) -> _Size:
         emitter = (a if isinstance(a, _Size) else b).emitter
         x, y = (v.name if isinstance(v, _Size) else emitter.ints([v]) for v in (a, b))
+        if op_type in ("Div", "Mod") and isinstance(b, _Size):
+            # Division by 0 kills the process; the size has no value then, and Reshape will say so.
+            y = emitter.Max(y, emitter.ints([1]))
         if op_type == "Div":
             # Div truncates; sizes less a constant may be negative: floor(x / y) = (x - mod(x, y)) / y.
             x = emitter.Sub(x, emitter.Mod(x, y))

@@ -48,7 +48,10 @@ def staged(model: onnx.ModelProto, path: Path, external_data_above: int | None =
         yield target
         # The data first: a reader that finds the new model finds its data.
         for file in sorted(folder.iterdir(), key=lambda f: f.name == path.name):
-            os.replace(file, path.parent / file.name)
+            try:
+                os.replace(file, path.parent / file.name)
+            except OSError as error:
+                raise UsageError(f"{path}: can't write: {error.strerror}") from error
             target.final.insert(0, path.parent / file.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -58,9 +61,7 @@ def _write(model: onnx.ModelProto, path: Path, limit: int) -> None:
     if model.ByteSize() <= limit:
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
-    onnx.save_model(
-        model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024
-    )
+    onnx.save_model(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
 
 
 def check(staged: Staged) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from kcompile.errors import UsageError
+from kcompile.errors import UsageError, printable
 from kcompile.ir import Graph, Type
 from kcompile.onnx.emitter import Emitter, has_facet
 from kcompile.operators.lowering import expand
@@ -17,14 +17,16 @@ from kcompile.operators.lowering import expand
 DEFAULT_OPSET = 20
 LEAST_OPSET = 17
 
+
 def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
     """The graph's outputs (not its updates) as an ONNX model in standard operators only.
 
     ``opset`` is 17 or later (default 20). The bytes are a function of the arguments alone.
     Raises UnsupportedError naming the operator and layer that ONNX at this opset can't express,
-    UsageError for an opset out of range.
+    UsageError for an opset out of range and for names that an ONNX file can't hold.
     """
     opset = check_opset(opset)
+    _check_names(graph)
     graph = expand(graph.inference(), partial(has_facet, opset=opset), "onnx")
     emitter = Emitter(opset)
     emitter._taken.update(graph.input_names, graph.output_names)
@@ -37,7 +39,7 @@ def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] 
     model = helper.make_model(
         helper.make_graph(
             nodes,
-            graph.name,
+            graph.name or "graph",
             [emitter.info(v.op.label, v.type) for v in graph.inputs],  # type: ignore[attr-defined]
             outputs,
             [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), name) for name, a in arrays.items()],
@@ -49,6 +51,19 @@ def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] 
     )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     return model
+
+
+def _check_names(graph: Graph) -> None:
+    for value, name in zip(graph.outputs, graph.output_names, strict=True):
+        if name in graph.input_names and value not in graph.inputs:
+            raise UsageError(f"{name!r} is the name of an input and of an output; ONNX has one name for one tensor")
+    for name in (*graph.input_names, *graph.output_names):
+        if not name:
+            raise UsageError("an input or output without a name can't be written to ONNX")
+    for name in (graph.name, *graph.input_names, *graph.output_names, *graph.weight_values()):
+        # Half of a surrogate pair, which UTF-8 has no bytes for.
+        if any("\ud800" <= c <= "\udfff" for c in name):
+            raise UsageError(f"the name {printable(name)!r} is not valid Unicode; rename it")
 
 
 def check_opset(opset: int | None) -> int:
@@ -71,7 +86,8 @@ def _name_outputs(emitter: Emitter, graph: Graph, names: dict) -> list[onnx.Valu
         if tensor in made and tensor not in renamed:
             renamed[tensor] = output
         elif output != tensor:
-            emitter.nodes.append(helper.make_node("Identity", [tensor], [output], name=emitter.unique(f"{output}/Identity")))
+            name = emitter.unique(f"{output}/Identity")
+            emitter.nodes.append(helper.make_node("Identity", [tensor], [output], name=name))
         infos.append(emitter.info(output, value.type))
     _rename(emitter.nodes, renamed)
     return infos
@@ -83,10 +99,9 @@ def _named_arrays(emitter: Emitter, nodes: list[onnx.NodeProto]) -> dict[str, np
     kept = {name: array for name, array in emitter.arrays.items() if name in read}
     renamed: dict[str, str] = {}
     for name in kept:
-        base, _, count = name.rpartition("_")
-        free = base in emitter.arrays and base not in read and base not in renamed.values()
-        if count.isdigit() and free:
-            renamed[name] = base
+        source = emitter.derived.get(name)
+        if source is not None and source not in read and source not in renamed.values():
+            renamed[name] = source
     _rename(nodes, renamed)
     return {renamed.get(name, name): array for name, array in kept.items()}
 
@@ -112,7 +127,7 @@ def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterable[str]:
 
 
 def _live(nodes: list[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
-    """Nodes that an output needs; a result that nothing reads loses its name where it is optional."""
+    """Nodes that an output needs."""
     needed = set(outputs)
     kept = []
     for node in reversed(nodes):

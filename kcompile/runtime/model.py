@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.errors import UsageError, did_you_mean, printable
+from kcompile.errors import MissingError, UnsupportedError, UsageError, did_you_mean, printable
 from kcompile.runtime.providers import check_device, providers
-from kcompile.runtime.session import open_session
+from kcompile.runtime.session import has_recurrence, open_session, run_bound, run_session
 
 _DTYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
@@ -27,11 +27,13 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path | bytes, device: str = "cpu", threads: int | None = None, level: str = "all"):
-        self.path = path if isinstance(path, bytes) else str(path)
-        self.device = device
-        self.session = open_session(path, providers(device), level, threads)
-        check_device(self.session, device)
+        self.session = _open(path, device, level, threads)
+        self.on_cuda = "CUDAExecutionProvider" in self.session.get_providers()
         self.inputs = {i.name: i for i in self.session.get_inputs()}
+        for end in (*self.session.get_inputs(), *self.session.get_outputs()):
+            if end.type not in _DTYPES:
+                raise UnsupportedError(f"{printable(end.name)!r} is a {printable(end.type)}: numpy has no such array")
+        self.recurrent = has_recurrence(path)
         self.output_names = [o.name for o in self.session.get_outputs()]
 
     @property
@@ -53,13 +55,17 @@ class OnnxModel:
         elif len(args) == 1 and isinstance(args[0], (list, tuple)) and len(self.inputs) > 1:
             args = tuple(args[0])
         if len(args) > len(self.inputs):
-            raise UsageError(f"the model takes {len(self.inputs)} inputs {self.input_names}, got {len(args)}")
-        given = {**dict(zip(self.inputs, args, strict=False)), **kwargs}
+            raise UsageError(f"the model takes {len(self.inputs)} input(s) {self.input_names}, got {len(args)}")
+        given = dict(zip(self.inputs, args, strict=False))
+        twice = [k for k in kwargs if k in given]
+        if twice:
+            raise UsageError(f"input {printable(twice[0])!r} is given twice")
+        given |= kwargs
         unknown = [k for k in given if k not in self.inputs]
         if unknown:
+            close = did_you_mean(str(unknown[0]), self.inputs)
             raise UsageError(
-                f"the model has no input {printable(unknown[0])!r}{did_you_mean(unknown[0], self.inputs)}; "
-                f"its inputs are {self.input_names}"
+                f"the model has no input {printable(unknown[0])!r}{close}; its inputs are {self.input_names}"
             )
         missing = [k for k in self.inputs if k not in given]
         if missing:
@@ -70,43 +76,73 @@ class OnnxModel:
         """``value`` in an input's dtype; UsageError where its kind or shape does not fit."""
         spec = self.inputs[name]
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-        wanted = np.dtype(_DTYPES[spec.type])
-        if array.dtype != wanted:
-            kinds = {"b": "biu", "i": "biu", "u": "biu", "f": "biuf"}.get(wanted.kind, "")
-            if array.dtype.kind not in kinds:
-                raise UsageError(f"input {name!r} wants {wanted}, got {array.dtype}")
-            array = array.astype(wanted)
-        shape = spec.shape
-        if array.ndim != len(shape) or any(
-            isinstance(want, int) and want != got for want, got in zip(shape, array.shape, strict=True)
-        ):
-            shown = ", ".join(map(str, shape))
-            raise UsageError(f"input {name!r} wants the shape [{shown}], got {list(array.shape)}")
-        return np.ascontiguousarray(array)
+        array = _converted(array, np.dtype(_DTYPES[spec.type]), f"input {printable(name)!r}")
+        fits = array.ndim == len(spec.shape) and all(
+            not isinstance(want, int) or want == got for want, got in zip(spec.shape, array.shape, strict=True)
+        )
+        if not fits:
+            shown = ", ".join(printable(d) for d in spec.shape)
+            raise UsageError(f"input {printable(name)!r} wants the shape [{shown}], got {list(array.shape)}")
+        if self.recurrent and array.size == 0:
+            raise UsageError(
+                f"input {printable(name)!r} is empty ({list(array.shape)}), and ONNX Runtime's LSTM and GRU end the "
+                "process when they run on nothing; give at least one row and one step"
+            )
+        # ascontiguousarray makes a scalar an array of one axis.
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs in order for arrays that fit; on CUDA through IO binding."""
-        if not self.device.startswith("cuda"):
-            return self.session.run(None, feeds)
-        binding = self.session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
-        for name in self.output_names:
-            binding.bind_output(name)
-        self.session.run_with_iobinding(binding)
-        return binding.copy_outputs_to_cpu()
+        return (run_bound if self.on_cuda else run_session)(self.session, feeds)
 
     def _named(self, outputs: list[np.ndarray]) -> Any:
         return outputs[0] if len(outputs) == 1 else dict(zip(self.output_names, outputs, strict=True))
 
     def predict(self, *args: Any, batch_size: int = 32, **kwargs: Any) -> Any:
         """Outputs for all rows, computed ``batch_size`` at a time."""
+        if batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, got {batch_size}")
         feeds = self.feeds(*args, **kwargs)
+        scalars = [e.name for e in (*self.inputs.values(), *self.session.get_outputs()) if not e.shape]
+        if scalars:
+            raise UsageError(f"{printable(scalars[0])!r} has no batch axis, so the model can't run in batches; call it")
         parts = [self.run(batch) for batch in _batches(feeds, batch_size)]
         return self._named([np.concatenate(column) for column in zip(*parts, strict=True)])
 
     def __repr__(self) -> str:
-        return f"<OnnxModel inputs={self.input_names} outputs={self.output_names} device={self.device}>"
+        return (
+            f"<OnnxModel inputs={self.input_names} outputs={self.output_names} on {'CUDA' if self.on_cuda else 'CPU'}>"
+        )
+
+
+def _open(path: str | Path | bytes, device: str, level: str, threads: int | None) -> Any:
+    """A session on the device; MissingError where CUDA is asked for and does not start."""
+    wanted = providers(device)
+    try:
+        session = open_session(path, wanted, level, threads)
+    except UnsupportedError as error:
+        if len(wanted) == 1:
+            raise
+        # Opens on the CPU: then it was not the file.
+        session = open_session(path, wanted[1:], level, threads)
+        if device != "auto":
+            raise MissingError(f"device {device!r}: {error}") from error
+    check_device(session, device)
+    return session
+
+
+def _converted(array: np.ndarray, wanted: np.dtype, what: str) -> np.ndarray:
+    """``array`` in another dtype; UsageError where its kind or its values don't fit."""
+    if array.dtype == wanted:
+        return array
+    kinds = {"b": "biu", "i": "biu", "u": "biu", "f": "biuf", "O": "OUS"}[wanted.kind]
+    if array.dtype.kind not in kinds and array.dtype.name != "bfloat16":
+        raise UsageError(f"{what} wants {wanted}, got {array.dtype}")
+    if wanted.kind in "iu" and array.size:
+        least, most, ends = int(array.min()), int(array.max()), np.iinfo(wanted)
+        if least < ends.min or most > ends.max:
+            raise UsageError(f"{what} wants {wanted}, got values from {least} to {most}")
+    return array.astype(wanted)
 
 
 def _batches(feeds: dict[str, np.ndarray], size: int) -> Iterator[dict[str, np.ndarray]]:

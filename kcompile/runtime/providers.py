@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import onnxruntime as ort
@@ -20,7 +21,7 @@ def providers(device: str) -> list[Any]:
     the CPU unsaid. ``auto`` takes CUDA where it is there, else the CPU.
     """
     name, _, index = device.partition(":")
-    if name not in DEVICES or (index and not index.isdigit()):
+    if not re.fullmatch(r"cpu|auto|cuda(:[0-9]+)?", device):
         raise UsageError(f"unknown device {device!r}{did_you_mean(name, DEVICES)}; use cpu, cuda, cuda:1 or auto")
     here = "CUDAExecutionProvider" in ort.get_available_providers()
     if name == "cpu" or (name == "auto" and not here):
