@@ -320,8 +320,19 @@ def _extreme(function: str, a: DimLike, b: DimLike) -> DimLike:
         return a if function == "max" else b
     if high <= 0:
         return b if function == "max" else a
+    for whole, part in ((a, b), (b, a)):
+        if _absorbs(whole, part, "min" if function == "max" else "max"):
+            return whole
     a, b = sorted((a, b), key=str)
     return Dim(((((function, a, b),), 1),))
+
+
+def _absorbs(whole: DimLike, part: DimLike, inner: str) -> bool:
+    """True where ``part`` is ``inner(whole, ...)``: max(a, min(a, b)) and min(a, max(a, b)) are a."""
+    if not isinstance(part, Dim) or len(part.terms) != 1:
+        return False
+    monomial, coefficient = part.terms[0]
+    return coefficient == 1 and len(monomial) == 1 and monomial[0][0] == inner and whole in monomial[0][1:]
 
 
 def _call_bounds(atom: Atom) -> tuple[float, float]:
