@@ -67,8 +67,13 @@ class _Lowering:
         }
 
     def module(self) -> fx.GraphModule:
+        taken: set[str] = set()
         for value in self.graph.inputs:
-            self.proxies[value] = fx.Proxy(self.fx.placeholder(identifier(value.op.label)), self.tracer)  # type: ignore[attr-defined]
+            label = name = identifier(value.op.label)  # type: ignore[attr-defined]
+            while name in taken:
+                name = f"{label}_{len(taken)}"
+            taken.add(name)
+            self.proxies[value] = fx.Proxy(self.fx.placeholder(name), self.tracer)
         for value in self.graph.inputs:
             self._note(value)
         for node in self.graph.nodes:

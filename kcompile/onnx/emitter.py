@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,7 @@ class Emitter:
         self.inputs: tuple[Type | None, ...] = ()
         self.outputs: tuple[Type, ...] = ()
         self.nodes: list[onnx.NodeProto] = []
+        self.reserved: set[str] = set()  # names of weights that have not been written yet
         self.derived: dict[str, str] = {}  # initialisers made from another one alone, and that one
         self.arrays: dict[str, np.ndarray] = {} if parent is None else parent.arrays
         self._taken: set[str] = set() if parent is None else parent._taken
@@ -105,6 +106,12 @@ class Emitter:
         return name
 
     # ---- constants
+
+    def reserve(self, labels: Iterable[str]) -> None:
+        """Keep names for weights: nothing made before a weight takes its name."""
+        free = set(labels) - self._taken
+        self.reserved |= free
+        self._taken |= free
 
     def array(self, data: Any, label: str = "constant", dtype: DType | None = None) -> str:
         """The name of an initialiser with this content (shared where the content is equal)."""
@@ -278,6 +285,9 @@ class Emitter:
             raise UnsupportedError(f"weight {op.label!r} has no values to write")
         key = ("weight", op.label)
         if key not in self._array_names:
+            if op.label in self.root.reserved:
+                self.root.reserved.remove(op.label)
+                self.root._taken.remove(op.label)
             self._array_names[key] = self.array(np.asarray(array), op.label)
         return self._array_names[key]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onnx
 
-from kcompile.errors import CheckError, FileFormatError, UsageError
+from kcompile.errors import CheckError, FileFormatError, UsageError, printable
 
 # A protobuf message ends at 2 GiB; nodes and names need some of that.
 EXTERNAL_DATA_ABOVE = 2_000_000_000
@@ -72,7 +72,8 @@ def check(staged: Staged) -> None:
             model = onnx.load(str(staged.path), load_external_data=False)
             onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CheckError(f"onnx's checker refuses the file: {' '.join(str(error).split())[:300]}") from error
+        text = printable(" ".join(str(error).split()), 300)
+        raise CheckError(f"onnx's checker refuses the file: {text}") from error
 
 
 def read(path: str | Path, weights: bool = True) -> onnx.ModelProto:
@@ -83,7 +84,8 @@ def read(path: str | Path, weights: bool = True) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=weights)
     except Exception as error:  # protobuf's DecodeError has no stable home to import from
-        raise FileFormatError(f"{path}: not an ONNX file: {' '.join(str(error).split())[:200]}") from error
+        text = printable(" ".join(str(error).split()))
+        raise FileFormatError(f"{path}: not an ONNX file: {text}") from error
     if not model.graph.node and not model.graph.output:
         raise FileFormatError(f"{path}: not an ONNX file: it holds no graph")
     return model

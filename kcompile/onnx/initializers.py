@@ -36,7 +36,7 @@ def _one(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _transpose(arrays: list[np.ndarray], attributes: dict[str, Any]) -> np.ndarray:
-    return np.ascontiguousarray(arrays[0].transpose(attributes.get("perm")))
+    return arrays[0].transpose(attributes.get("perm")).copy(order="C")
 
 
 def _reshape(arrays: list[np.ndarray], attributes: dict[str, Any]) -> np.ndarray:
@@ -58,7 +58,8 @@ def _split(arrays: list[np.ndarray], attributes: dict[str, Any], outputs: int) -
     if len(arrays) > 1:
         parts = np.split(arrays[0], np.cumsum(arrays[1])[:-1], axis=axis)
     else:
-        parts = np.array_split(arrays[0], outputs, axis=axis)
+        size = -(-arrays[0].shape[axis] // outputs)
+        parts = np.split(arrays[0], np.arange(1, outputs) * size, axis=axis)
     return tuple(np.ascontiguousarray(p) for p in parts)
 
 

@@ -30,6 +30,7 @@ def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] 
     graph = expand(graph.inference(), partial(has_facet, opset=opset), "onnx")
     emitter = Emitter(opset)
     emitter._taken.update(graph.input_names, graph.output_names)
+    emitter.reserve(graph.weight_values())
     names = {v: v.op.label for v in graph.inputs}  # type: ignore[attr-defined]
     emitter.emit(graph, names)
     outputs = _name_outputs(emitter, graph, names)

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from kcompile.errors import FileFormatError, printable
 from kcompile.onnx.files import read
 
 ASSUMED = 32  # size of a free axis other than the batch, for counting work
@@ -71,7 +72,8 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 def _end(value: onnx.ValueInfoProto) -> dict[str, Any]:
     kind = value.type.tensor_type
     dims = [d.dim_param or "?" if not d.HasField("dim_value") else d.dim_value for d in kind.shape.dim]
-    dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type)) if kind.elem_type else "?"
+    known = kind.elem_type and kind.elem_type in TensorProto.DataType.values()
+    dtype = str(helper.tensor_dtype_to_np_dtype(kind.elem_type)) if known else "?"
     return {"name": value.name, "dtype": dtype, "shape": dims}
 
 
@@ -143,4 +145,7 @@ def graph_text(path: str | Path) -> str:
                 tensor.ClearField(kind)  # type: ignore[arg-type]
             # What the printer leaves out, since the numbers lie elsewhere.
             tensor.data_location = TensorProto.EXTERNAL
-    return onnx.printer.to_text(model)
+    try:
+        return onnx.printer.to_text(model)
+    except (UnicodeDecodeError, RuntimeError) as error:
+        raise FileFormatError(f"{path}: can't be shown as text: {printable(error)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,4 +94,7 @@ def run(model: bytes | str | Path, feeds: Mapping[str, np.ndarray], level: str =
 
 
 def _line(error: BaseException) -> str:
-    return printable(" ".join(str(error).split()), 300)
+    text = " ".join(str(error).split())
+    # Its own source files and error numbers tell a user nothing.
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/onnxruntime_src/\S+ ", "", text)
+    return printable(text, 300)
