@@ -33,7 +33,9 @@ class Region:
         current = dict(tracer._current) if tracer else {}
         self.result = function(*(SymbolicTensor(v) for v in self.parameters))
         if tracer is not None:
-            changed = [v for k, v in tracer._assigned.items() if k not in before or tracer._current[k] is not current[k]]
+            changed = [
+                v for k, v in tracer._assigned.items() if k not in before or tracer._current[k] is not current[k]
+            ]
             if changed:
                 raise TraceError(
                     located(
@@ -51,7 +53,7 @@ class Region:
         stack = [v for v in reversed(self.outputs)]
         while stack:
             value = stack.pop()
-            if value in own or value.node in seen and value in found:
+            if value in own or (value.node in seen and value in found):
                 continue
             if isinstance(value.op, Constant):
                 continue
@@ -87,4 +89,3 @@ def _leaves(x: Any) -> list[Any]:
     if isinstance(x, (tuple, list)):
         return [leaf for item in x for leaf in _leaves(item)]
     return [x]
-

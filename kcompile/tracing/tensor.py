@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import InferError, TraceError
-from kcompile.ir import DType, Dim, Op, Type, Value, constant, dtype
+from kcompile.ir import Dim, DType, Op, Type, Value, constant, dtype
 from kcompile.operators import arithmetic, creation, linear, logic, shape
 from kcompile.operators.promotion import result_type
 from kcompile.tracing.scope import located

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kcompile.errors import UnsupportedError
 from kcompile.keras import activations, constraints, initializers, ops, regularizers
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
@@ -190,8 +191,16 @@ class Lambda(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        from kcompile.keras.saving.serialization import deserialize_keras_object
+
+        # A registered function by its name; bytecode is refused.
+        found = {k: deserialize_keras_object(v) for k, v in config.items()}
+        return super().from_config(found)
+
     def get_config(self) -> dict[str, Any]:
-        raise NotImplementedError(
+        raise UnsupportedError(
             f"layer {self.name!r}: a Lambda's function is Python code and is not written into a file; make it a Layer "
             "class (keras.saving.register_keras_serializable)"
         )

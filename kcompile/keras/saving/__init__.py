@@ -15,7 +15,6 @@ from kcompile.keras.saving.registration import (
 )
 
 
-
 def load_model(
     filepath: str | Path, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kcompile.errors import FileFormatError, UnsupportedError, printable
 from kcompile.keras import ops, tree
+from kcompile.keras.config import floatx
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.input_layer import InputLayer
 from kcompile.keras.saving.serialization import (
@@ -18,8 +19,29 @@ from kcompile.keras.symbolic import FunctionalNode, KerasTensor, OpCall
 
 # Arguments that a Keras operation takes with each call; all others go to its config.
 _CALL_ARGUMENTS = frozenset(
-    "x x1 x2 xs y inputs images variable condition kernel depthwise_kernel pointwise_kernel target output targets "
-    "predictions indices key operands query value".split()
+    [
+        "x",
+        "x1",
+        "x2",
+        "xs",
+        "y",
+        "inputs",
+        "images",
+        "variable",
+        "condition",
+        "kernel",
+        "depthwise_kernel",
+        "pointwise_kernel",
+        "target",
+        "output",
+        "targets",
+        "predictions",
+        "indices",
+        "key",
+        "operands",
+        "query",
+        "value",
+    ]
 )
 _MORE_CALL_ARGUMENTS = {
     "full_like": {"fill_value"},
@@ -30,19 +52,30 @@ _MORE_CALL_ARGUMENTS = {
 _CLASS_NAMES = {"getitem": "GetItem"}
 # Where Keras keeps an operation's class; those that stand nowhere here are in keras.src.ops.numpy.
 _MODULES = {
-    "core": "cast stop_gradient unstack",
-    "math": "erf erfinv in_top_k logsumexp rsqrt top_k",
+    "core": "cast scatter scatter_update slice slice_update stop_gradient unstack",
+    "math": "erf erfinv in_top_k logsumexp rsqrt segment_max segment_sum top_k",
     "image": "resize",
     "nn": "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu celu gelu "
     "glu softmax log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot "
-    "binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy dot_product_attention hard_shrink "
+    "binary_crossentropy categorical_crossentropy ctc_decode ctc_loss sparse_categorical_crossentropy dot_product_attention hard_shrink "
     "hard_tanh moments normalize soft_shrink sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink threshold",
 }
 _MODULE_OF = {name: f"keras.src.ops.{module}" for module, names in _MODULES.items() for name in names.split()}
 # Functions of ours that are several operations, or none, in Keras.
 _NO_CLASS = frozenset(
-    "batch_normalization batch_normalization_training dense embedding group_normalization layer_normalization lstm mish "
-    "rms_normalization".split()
+    [
+        "batch_normalization",
+        "batch_normalization_training",
+        "dense",
+        "embedding",
+        "group_normalization",
+        "gru",
+        "layer_normalization",
+        "lstm",
+        "mish",
+        "rms_normalization",
+        "simple_rnn",
+    ]
 )
 
 
@@ -122,9 +155,15 @@ def _arguments(node: FunctionalNode) -> tuple[tuple[Any, ...], dict[str, Any]]:
         elif parameter != "bias":
             config[parameter] = value
         elif value is not None:
-            raise UnsupportedError(f"operation {node.operation.name!r}: a bias has no form in a .keras file; add it after")
+            raise UnsupportedError(
+                f"operation {node.operation.name!r}: a bias has no form in a .keras file; add it after"
+            )
+    if name == "one_hot":
+        config["dtype"] = config["dtype"] or floatx()
     if name == "getitem" and isinstance(call[1], list):
-        raise UnsupportedError(f"operation {node.operation.name!r}: a list as index has no form in a .keras file; use ops.take")
+        raise UnsupportedError(
+            f"operation {node.operation.name!r}: a list as index has no form in a .keras file; use ops.take"
+        )
     return tuple(call), config
 
 
@@ -161,9 +200,7 @@ def _connect(operations: dict[str, Any], nodes: dict[str, list[Any]], pending: l
         later: list[tuple[str, dict[str, Any]]] = []
         blocked: set[str] = set()
         for name, node in pending:
-            ready = name not in blocked and all(
-                p[0] in nodes and 0 <= p[1] < len(nodes[p[0]]) for p in _places(node)
-            )
+            ready = name not in blocked and all(p[0] in nodes and 0 <= p[1] < len(nodes[p[0]]) for p in _places(node))
             if not ready:
                 later.append((name, node))
                 blocked.add(name)
@@ -173,7 +210,9 @@ def _connect(operations: dict[str, Any], nodes: dict[str, list[Any]], pending: l
             nodes[name].append(operations[name](*args, **kwargs))
         if len(later) == len(pending):
             names = sorted({printable(n) for n, _ in later})
-            raise FileFormatError(f"the model's nodes form a circle or name layers that don't exist: {', '.join(names[:5])}")
+            raise FileFormatError(
+                f"the model's nodes form a circle or name layers that don't exist: {', '.join(names[:5])}"
+            )
         pending = later
 
 
@@ -184,8 +223,10 @@ def _operation(entry: dict[str, Any]) -> Any:
     class_name = entry["class_name"]
     function = _functions().get(class_name.lower())
     if function is None:
-        raise UnsupportedError(f"the file uses keras.ops operation {printable(class_name)}, which kcompile doesn't have")
-    config = {k: deserialize_keras_object(v) for k, v in entry.get("config", {}).items() if k not in ("name", "dtype")}
+        raise UnsupportedError(
+            f"the file uses keras.ops operation {printable(class_name)}, which kcompile doesn't have"
+        )
+    config = {k: deserialize_keras_object(v) for k, v in entry.get("config", {}).items() if k != "name"}
     names = inspect.signature(function).parameters
     return _OpFactory(function, {k: v for k, v in config.items() if k in names})
 
@@ -250,7 +291,9 @@ def _result(nodes: dict[str, list[Any]], name: str, node: int, index: int) -> An
             raise IndexError
         return tree.flatten(nodes[name][node])[index]
     except (KeyError, IndexError) as error:
-        raise FileFormatError(f"the model refers to tensor {index} of call {node} of {printable(name)}, which doesn't exist") from error
+        raise FileFormatError(
+            f"the model refers to tensor {index} of call {node} of {printable(name)}, which doesn't exist"
+        ) from error
 
 
 def _map_places(function: Any, structure: Any) -> Any:

@@ -78,9 +78,20 @@ def load_model(
                 raise FileFormatError(f"the file holds a {type(model).__name__}, not a model")
     except KcompileError as error:
         raise type(error)(f"{path}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError, MemoryError, RecursionError, OverflowError) as error:
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        MemoryError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         text = " ".join(printable(error, 300).split())
-        raise FileFormatError(f"{path}: the model's config does not make a model: {type(error).__name__}: {text}") from error
+        raise FileFormatError(
+            f"{path}: the model's config does not make a model: {type(error).__name__}: {text}"
+        ) from error
     with WeightsReader(archive.weights, str(path)) as reader:
         _restore(model, reader, skip_mismatch=False)
         if compile and compile_config:
@@ -174,23 +185,27 @@ def _children(owner: Any) -> Iterator[tuple[str, Any]]:
     """Layers of an object: a model's under ``layers``, others under the attribute that holds them."""
     if isinstance(owner, Optimizer):
         return
-    structured = hasattr(owner, "_functional_layers") or hasattr(owner, "_stack")
-    if structured:
-        yield from _numbered("layers", owner.layers)
-    for name, value in sorted(vars(owner).items()):
-        if name in _INTERNAL:
-            continue
+    attributes = {k: v for k, v in vars(owner).items() if k not in _INTERNAL}
+    if hasattr(owner, "_functional_layers") or hasattr(owner, "_stack"):
+        yield from _numbered("layers", owner.layers, {})
+    elif getattr(owner, "is_model", False):
+        # Among the attributes by its name: a layer's place is the first that leads to it.
+        attributes["layers"] = owner.layers
+    for name in sorted(attributes, key=lambda n: (n.startswith("_"), n)):
+        value = attributes[name]
         if _is_saveable(value):
             yield name, value
         elif isinstance(value, (list, tuple, dict)):
-            items = value.values() if isinstance(value, dict) else value
-            yield from _numbered(name, [v for v in items if _is_saveable(v)])
+            yield from _numbered(name, value, {})
 
 
-def _numbered(prefix: str, layers: Any) -> Iterator[tuple[str, Any]]:
-    used: dict[str, int] = {}
-    for layer in layers:
-        yield f"{prefix}/{naming.unique(naming.to_snake_case(type(layer).__name__), used)}", layer
+def _numbered(prefix: str, items: Any, used: dict[str, int]) -> Iterator[tuple[str, Any]]:
+    """Layers in a container, by their class's name and a number, and those in containers within."""
+    for item in items.values() if isinstance(items, dict) else items:
+        if _is_saveable(item):
+            yield f"{prefix}/{naming.unique(naming.to_snake_case(type(item).__name__), used)}", item
+        elif isinstance(item, (list, tuple, dict)):
+            yield from _numbered(f"{prefix}/{naming.unique('container', used)}", item, {})
 
 
 def _is_saveable(x: Any) -> bool:

@@ -10,8 +10,10 @@ import numpy as np
 
 from kcompile.errors import FileFormatError, UnsupportedError, did_you_mean, printable
 from kcompile.ir import Dim
+from kcompile.ir import dtype as ir_dtype
 from kcompile.keras.saving import registration
 from kcompile.keras.saving.registration import custom_object_scope
+from kcompile.tracing.variable import to_numpy
 
 PLAIN = (str, int, float, bool, type(None))
 
@@ -30,6 +32,9 @@ def serialize_keras_object(obj: Any) -> Any:
         return {k: serialize_keras_object(v) for k, v in obj.items()}
     if isinstance(obj, np.ndarray):
         return {"class_name": "__numpy__", "config": {"value": obj.tolist(), "dtype": obj.dtype.name}}
+    if hasattr(obj, "detach"):
+        array = to_numpy(obj)
+        return {"class_name": "__tensor__", "config": {"value": array.tolist(), "dtype": array.dtype.name}}
     if isinstance(obj, np.generic):
         return obj.item()
     if isinstance(obj, slice):
@@ -48,12 +53,18 @@ def serialize_keras_object(obj: Any) -> Any:
 
 def _serialize_function(function: Callable[..., Any]) -> Any:
     if function.__name__ == "<lambda>":
-        raise TypeError("a lambda is Python code and is not written into a file; give the function a name and register it")
+        raise TypeError(
+            "a lambda is Python code and is not written into a file; give the function a name and register it"
+        )
     name = registration.get_registered_name(function)
     module = "builtins"
     if name == function.__name__:
-        found = next((m for m, table in _tables().items() if table.get(name) is function), None)
-        return name if found else {"module": module, "class_name": "function", "config": name, "registered_name": name}
+        tables = _tables()
+        if tables["keras.activations"].get(name) is function:
+            return name
+        own = any(table.get(name) is function for table in tables.values())
+        label = "function" if own else name
+        return {"module": module, "class_name": "function", "config": name, "registered_name": label}
     return {"module": module, "class_name": "function", "config": function.__name__, "registered_name": name}
 
 
@@ -109,7 +120,7 @@ def _deserialize(config: Any, depth: int) -> Any:
     if not isinstance(config, dict):
         return config
     name = config.get("class_name")
-    if name is None or "config" not in config and name != "__tuple__":
+    if name is None or ("config" not in config and name != "__tuple__"):
         return {k: _deserialize(v, depth + 1) for k, v in config.items()}
     special = _SPECIAL.get(name)
     if special is not None:
@@ -136,7 +147,7 @@ def _tuples_back(config: dict[str, Any]) -> dict[str, Any]:
 
 def _numpy(config: dict[str, Any], depth: int) -> Any:
     inner = config["config"]
-    return np.array(inner["value"], dtype=inner["dtype"])
+    return np.array(inner["value"], dtype=ir_dtype(inner["dtype"]).numpy)
 
 
 def _slice(config: dict[str, Any], depth: int) -> Any:
@@ -220,9 +231,11 @@ def find_class(config: dict[str, Any]) -> Any:
     own = module is None or str(module).startswith(("keras", "tf_keras"))
     tables = _tables()
     if own:
-        for table_module, table in tables.items():
-            cls = table.get(name)
-            if isinstance(cls, type) and (module in (None, table_module) or str(module).startswith(("keras.src", "keras."))):
+        # Losses and metrics share names: the module that is named comes first.
+        family = str(module).removeprefix("keras.").removeprefix("src.").partition(".")[0]
+        for table_module in sorted(tables, key=lambda m: (m != module, m.split(".")[1:2] != [family])):
+            cls = tables[table_module].get(name)
+            if isinstance(cls, type) and (module in (None, table_module) or str(module).startswith("keras.")):
                 return cls
     known = [n for t in tables.values() for n in t]
     where = f"{printable(module)}.{printable(name)}" if module else printable(name)

@@ -102,6 +102,15 @@ class CompiledMetrics:
         return {label: metric.result() for _, _, metric, label in self._rows or []}
 
 
+def check_names(loss: Any, *metrics: Any) -> None:
+    """Raise ValueError for the name of a loss or a metric that is not known; training would find it later."""
+    for name in tree.leaves(loss):
+        losses_module.get(name)
+    for name in tree.leaves(metrics):
+        if name not in ("accuracy", "acc", "crossentropy", "ce"):
+            metrics_module.get(name)
+
+
 def _loss_object(given: Any) -> Loss | None:
     found = losses_module.get(given)
     if found is None or isinstance(found, Loss):

@@ -112,9 +112,7 @@ class Step:
 class TrainingStep(Step):
     """A step whose first output is the loss: torch differentiates it, the optimizer's graph follows."""
 
-    def __init__(
-        self, name: str, function: Any, optimizer: Optimizer, trained: Callable[[], list[Variable]]
-    ):
+    def __init__(self, name: str, function: Any, optimizer: Optimizer, trained: Callable[[], list[Variable]]):
         super().__init__(name, function)
         self.optimizer, self.trained = optimizer, trained
         self.revision = optimizer.revision
@@ -139,9 +137,7 @@ class TrainingStep(Step):
         return TrainStep(forward, [labels[id(v)] for v in trained], update, update_tracer.variables, groups)
 
 
-def trace_update(
-    optimizer: Optimizer, trained: list[Variable]
-) -> tuple[Graph, Tracer, dict[str, tuple[str, int]]]:
+def trace_update(optimizer: Optimizer, trained: list[Variable]) -> tuple[Graph, Tracer, dict[str, tuple[str, int]]]:
     """The optimizer's step for these variables as a graph: inputs are gradients, updates new values."""
     gradients = [input_value(f"gradient{i}", Type(dtype(v._dtype), v.shape)) for i, v in enumerate(trained)]
     tracer = Tracer()

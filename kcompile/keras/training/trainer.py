@@ -15,7 +15,7 @@ from kcompile.keras import backend, ops, tree
 from kcompile.keras import optimizers as optimizers_module
 from kcompile.keras.callbacks.base import CallbackList, History
 from kcompile.keras.metrics.base import Mean, Metric
-from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics
+from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
 from kcompile.keras.training.data import make_data, split_validation
 from kcompile.keras.training.eager_step import EagerStep
 from kcompile.keras.training.progress import ProgressBar
@@ -55,7 +55,12 @@ class Trainer:
         self.optimizer = optimizers_module.get(optimizer)
         given = self.optimizer
         mixed = self.dtype_policy.name == "mixed_float16"  # type: ignore[attr-defined]
-        if auto_scale_loss and mixed and given is not None and not isinstance(given, optimizers_module.LossScaleOptimizer):
+        if (
+            auto_scale_loss
+            and mixed
+            and given is not None
+            and not isinstance(given, optimizers_module.LossScaleOptimizer)
+        ):
             self.optimizer = optimizers_module.LossScaleOptimizer(given, name="loss_scale_optimizer")
         names = self._names_of_outputs()
         self._compiled_loss = CompiledLoss(loss, loss_weights, names) if loss is not None else None
@@ -89,6 +94,7 @@ class Trainer:
 
         known = set(inspect.signature(Trainer.compile).parameters)
         given = {k: deserialize_keras_object(v) for k, v in config.items() if k in known}
+        check_names(given.get("loss"), given.get("metrics"), given.get("weighted_metrics"))
         self.compile(**given)
         if self.built:  # type: ignore[attr-defined]
             self.optimizer.build(self._trained())
@@ -312,16 +318,19 @@ class Trainer:
         return logs if return_dict else self._in_order(logs)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
     ) -> Any:
         """Outputs for all samples as numpy arrays, computed in batches."""
         data = make_data(x, None, None, batch_size)
         rows: list[Any] = []
         runner = CallbackList(callbacks, self)
         runner.call("on_predict_begin")
-        self._each_batch(
-            "predict", data, steps, runner, _verbosity(verbose), lambda out: rows.append(_to_numpy(out))
-        )
+        self._each_batch("predict", data, steps, runner, _verbosity(verbose), lambda out: rows.append(_to_numpy(out)))
         runner.call("on_predict_end")
         if not rows:
             raise UsageError("predict: the data gave no batch")
@@ -401,7 +410,6 @@ def _number(value: Any) -> float:
 
 def _to_numpy(outputs: Any) -> Any:
     return tree.map_structure(backend.convert_to_numpy, outputs)
-
 
 
 def _detached(y_pred: Any) -> Any:
