@@ -18,31 +18,11 @@ from kcompile.keras.saving.serialization import (
 from kcompile.keras.symbolic import FunctionalNode, KerasTensor, OpCall
 
 # Arguments that a Keras operation takes with each call; all others go to its config.
-_CALL_ARGUMENTS = frozenset(
-    [
-        "x",
-        "x1",
-        "x2",
-        "xs",
-        "y",
-        "inputs",
-        "images",
-        "variable",
-        "condition",
-        "kernel",
-        "depthwise_kernel",
-        "pointwise_kernel",
-        "target",
-        "output",
-        "targets",
-        "predictions",
-        "indices",
-        "key",
-        "operands",
-        "query",
-        "value",
-    ]
-)
+_CALL_ARGUMENTS = frozenset({
+    "x", "x1", "x2", "xs", "y", "inputs", "images", "variable", "condition", "kernel", "depthwise_kernel",
+    "pointwise_kernel", "target", "output", "target_length", "output_length", "targets", "predictions", "indices",
+    "values", "updates", "data", "segment_ids", "key", "operands", "query", "value",
+})  # fmt: skip
 _MORE_CALL_ARGUMENTS = {
     "full_like": {"fill_value"},
     "pad": {"constant_values"},
@@ -57,26 +37,15 @@ _MODULES = {
     "image": "resize",
     "nn": "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu celu gelu "
     "glu softmax log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot "
-    "binary_crossentropy categorical_crossentropy ctc_decode ctc_loss sparse_categorical_crossentropy dot_product_attention hard_shrink "
-    "hard_tanh moments normalize soft_shrink sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink threshold",
+    "binary_crossentropy categorical_crossentropy ctc_decode ctc_loss sparse_categorical_crossentropy "
+    "dot_product_attention hard_shrink hard_tanh moments normalize soft_shrink sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink threshold",
 }
 _MODULE_OF = {name: f"keras.src.ops.{module}" for module, names in _MODULES.items() for name in names.split()}
 # Functions of ours that are several operations, or none, in Keras.
-_NO_CLASS = frozenset(
-    [
-        "batch_normalization",
-        "batch_normalization_training",
-        "dense",
-        "embedding",
-        "group_normalization",
-        "gru",
-        "layer_normalization",
-        "lstm",
-        "mish",
-        "rms_normalization",
-        "simple_rnn",
-    ]
-)
+_NO_CLASS = frozenset({
+    "batch_normalization", "batch_normalization_training", "dense", "embedding", "group_normalization", "gru",
+    "layer_normalization", "lstm", "mish", "rms_normalization", "simple_rnn",
+})  # fmt: skip
 
 
 def functional_config(model: Any) -> dict[str, Any]:
