@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from kcompile.errors import KcompileError
+from kcompile.errors import KcompileError, printable
 from kcompile.ir import Graph
+from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import verification
 from kcompile.keras.verification import Mismatch, Run, difference
 from kcompile.passes.pipeline import Result
@@ -14,12 +17,30 @@ from kcompile.passes.pipeline import Result
 def first_difference(graph: Graph, result: Result, mismatch: Mismatch, reference: Run, opset: int) -> str:
     """One clause that names the first pass whose graph differs, or the first layer that ONNX computes otherwise."""
     wanted = reference(mismatch.feeds)
+    before = graph
     for step in result.steps:
-        if _differs(wanted, _evaluator(step.graph)(mismatch.feeds), graph):
-            places = sorted({f.origin for f in result.fired if f.origin})
-            where = f" (it touched {', '.join(places[:5])})" if places else ""
-            return f"the first difference is after the pass {step.name!r}{where}"
+        if step.graph == before:
+            continue
+        try:
+            differs = _differs(wanted, _evaluator(step.graph)(mismatch.feeds))
+        except (KcompileError, RuntimeError, ValueError, IndexError) as error:
+            text = printable(" ".join(str(error).split()))
+            return f"the graph after the pass {step.name!r} does not run: {text}{_touched(before, step.graph, result)}"
+        if differs:
+            return f"the first difference is after the pass {step.name!r}{_touched(before, step.graph, result)}"
+        before = step.graph
     return _first_layer(result.graph, mismatch.feeds, opset)
+
+
+def _touched(before: Graph, after: Graph, result: Result) -> str:
+    """Layers with operators that the pass made, and the rules that fired there."""
+    known = {(n.op, n.types, n.origin) for n in before.operators()}
+    layers = {n.origin for n in after.operators() if (n.op, n.types, n.origin) not in known}
+    rules = sorted({f.rule for f in result.fired if f.origin in layers})
+    places = sorted(printable(place) for place in layers if place)[:5]
+    parts = [f"layers {', '.join(places)}"] if places else []
+    parts += [f"rules {', '.join(rules)}"] if rules else []
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _evaluator(graph: Graph) -> Run:
@@ -32,12 +53,13 @@ def _evaluator(graph: Graph) -> Run:
     return verification.run_torch(graph)
 
 
-def _differs(wanted: object, got: object, graph: Graph) -> bool:
-    for value, a, b in zip(graph.outputs, wanted, got, strict=True):  # type: ignore[call-overload]
-        found = difference(np.asarray(a), np.asarray(b))
-        if isinstance(found, str) or found > verification.TOLERANCE.get(value.type.dtype.name, 0.0):
-            return True
-    return False
+def _differs(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> bool:
+    return any(_differ(np.asarray(a), np.asarray(b)) for a, b in zip(wanted, got, strict=True))
+
+
+def _differ(a: np.ndarray, b: np.ndarray) -> bool:
+    found = difference(a, b)
+    return isinstance(found, str) or found > verification.TOLERANCE.get(ir_dtype(a.dtype).name, 0.0)
 
 
 def _first_layer(graph: Graph, feeds: dict[str, np.ndarray], opset: int) -> str:
@@ -48,11 +70,13 @@ def _first_layer(graph: Graph, feeds: dict[str, np.ndarray], opset: int) -> str:
     names = [f"value_{i}" for i in range(len(values))]
     opened = graph.replace(outputs=values, output_names=names)
     try:
-        ours, theirs = _evaluator(opened)(feeds), verification.run_onnx(to_onnx(opened, opset).SerializeToString())(feeds)
+        ours = _evaluator(opened)(feeds)
+        theirs = verification.run_onnx(to_onnx(opened, opset).SerializeToString())(feeds)
     except KcompileError as error:
         return f"the place was not found: {error}"
     for value, a, b in zip(values, ours, theirs, strict=True):
-        found = difference(np.asarray(a), np.asarray(b))
-        if isinstance(found, str) or found > verification.TOLERANCE.get(value.type.dtype.name, 0.0):
-            return f"the first layer that differs is {value.origin or '(none)'!r} (operator {value.op.name!r})"
+        if _differ(np.asarray(a), np.asarray(b)):
+            return (
+                f"the first layer that differs is {printable(value.origin) or '(none)'!r} (operator {value.op.name!r})"
+            )
     return "only ONNX Runtime's own optimiser makes the difference: every layer agrees with it off"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rules' log, as JSON takes it."""
-        found = {k: v for k, v in asdict(self).items() if k not in ("fired", "skipped", "steps")}
+        found = asdict(replace(self, fired=[], skipped=[]))
+        del found["fired"], found["skipped"]
         return {**found, "steps": [{"name": n, "seconds": round(s, 4)} for n, s in self.steps]}
 
 
@@ -97,7 +98,7 @@ def export(
     clock = _Clock(on_step)
     graph = clock.time("trace", lambda: _graph(model, inputs, batch))
     result = clock.time("optimise", lambda: optimized(graph))
-    described = {**_metadata(graph), **(metadata or {})}
+    described = {**_metadata(graph), **_texts(metadata or {})}
     proto = clock.time("emit", lambda: to_onnx(result.graph, opset, described))
     report = Report(
         str(path),
@@ -154,6 +155,8 @@ def _graph(model: Any, inputs: Any, batch: int | None) -> Graph:
     if batch is not None and (not isinstance(batch, int) or batch < 1):
         raise UsageError(f"batch must be a positive integer or None, got {batch!r}")
     if isinstance(model, Graph):
+        if inputs is not None or batch is not None:
+            raise UsageError("a Graph has its input types; inputs= and batch= are for models")
         return model
     if not hasattr(model, "call"):
         raise UsageError(f"{type(model).__name__} is not a kcompile Keras model, layer or Graph")
@@ -166,6 +169,13 @@ def _described(graph: Graph, names: Any, values: Any) -> list[dict[str, Any]]:
     return [
         {"name": n, "dtype": v.type.dtype.keras, "shape": dims_of(v.type)} for n, v in zip(names, values, strict=True)
     ]
+
+
+def _texts(metadata: dict[str, str]) -> dict[str, str]:
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UsageError(f"metadata holds text by text, got {key!r}: {value!r}")
+    return metadata
 
 
 def _metadata(graph: Graph) -> dict[str, str]:
@@ -192,13 +202,15 @@ def _verify(graph: Graph, result: Result, file: Path, opset: int) -> verificatio
     return found
 
 
-def _latency(graph: Graph, file: Path) -> dict[str, float]:
+def _latency(graph: Graph, file: Path) -> dict[str, float] | None:
+    """Times at batch 1; None for a model that fails on random inputs."""
     from kcompile.runtime.bench import measure
 
-    sizes = {s: 1 if s == "N" else 32 for s in graph.symbols()}
-    feeds = verification.random_feeds(
-        graph, sizes, verification.index_ranges(graph), np.random.default_rng(0), 1.0
-    )
     run = verification.run_onnx(file, "all")
-    found = measure(lambda: run(feeds), seconds=0.3)
+    try:
+        known = verification.plan(graph, run)
+        feeds = known.feeds(graph, {**known.sizes[0], "N": 1}, np.random.default_rng(0), 1.0)
+        found = measure(lambda: run(feeds), seconds=0.3)
+    except (CheckError, UsageError):
+        return None
     return {"p50": found.p50, "p99": found.p99, "batch": 1}

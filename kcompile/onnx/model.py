@@ -72,8 +72,8 @@ def check_opset(opset: int | None) -> int:
     if opset is None:
         return DEFAULT_OPSET
     newest = onnx.defs.onnx_opset_version()
-    if not LEAST_OPSET <= opset <= newest:
-        raise UsageError(f"opset {opset} is out of range: this kcompile writes {LEAST_OPSET} to {newest}")
+    if type(opset) is not int or not LEAST_OPSET <= opset <= newest:
+        raise UsageError(f"opset {opset!r} is out of range: this kcompile writes {LEAST_OPSET} to {newest}")
     return opset
 
 
