@@ -7,7 +7,18 @@ from typing import Any
 
 from kcompile.keras import config
 from kcompile.keras.ops import arrays, elementwise
-from kcompile.keras.ops.common import axes_tuple, common, kind, normal_axis, on_float, op, rank_of, run, shape_of, tensor
+from kcompile.keras.ops.common import (
+    axes_tuple,
+    common,
+    kind,
+    normal_axis,
+    on_float,
+    op,
+    rank_of,
+    run,
+    shape_of,
+    tensor,
+)
 from kcompile.operators import activation, attention, convolution, image, losses, normalization, pooling
 from kcompile.tracing.tensor import promoted
 
@@ -363,9 +374,18 @@ def dot_product_attention(
 # ---- losses
 
 
+def _require_shape(target: Any, wanted: tuple[Any, ...], what: str) -> None:
+    """Raises ValueError where the target's sizes differ from these; symbolic ones are taken to be equal."""
+    got = shape_of(target)
+    known = [(a, b) for a, b in zip(got, wanted, strict=False) if isinstance(a, int) and isinstance(b, int)]
+    if len(got) != len(wanted) or any(a != b for a, b in known):
+        raise ValueError(f"the target's shape {got} must be the shape {wanted} of the {what}")
+
+
 @op
 def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
     """-sum(target * log(output)) along an axis; output are logits or probabilities."""
+    _require_shape(target, shape_of(output), "output")
     if from_logits:
         return common(losses.SoftmaxCrossEntropy(axis), output, target)
     output = elementwise.divide(output, arrays.sum(output, axis, True))
@@ -376,8 +396,10 @@ def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False
 @op
 def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
     """-log of the output at the target's index; output are logits or probabilities."""
-    if rank_of(target) == rank_of(output) and shape_of(target)[-1] == 1:
-        target = arrays.squeeze(target, -1)
+    if rank_of(target) == rank_of(output) and shape_of(target)[axis] == 1:
+        target = arrays.squeeze(target, axis)
+    classes = normal_axis(axis, rank_of(output))
+    _require_shape(target, tuple(d for i, d in enumerate(shape_of(output)) if i != classes), "output without its classes")
     labels = tensor(target, "int64")
     if from_logits and axis in (-1, rank_of(output) - 1):
         return run(losses.SparseSoftmaxCrossEntropy(), output, labels)
@@ -392,6 +414,7 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
 @op
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Any:
     """-(target * log(output) + (1 - target) * log(1 - output)), elementwise."""
+    _require_shape(target, shape_of(output), "output")
     if from_logits:
         return common(losses.SigmoidCrossEntropy(), output, target)
     target = tensor(target, kind(output))
@@ -494,11 +517,56 @@ def _recurrent(operator: Any, floats: list[Any], mask: Any) -> Any:
 
 
 __all__ = [
-    "average_pool", "batch_normalization", "batch_normalization_training", "binary_crossentropy",
-    "categorical_crossentropy", "celu", "conv", "conv_transpose", "dense", "depthwise_conv", "dot_product_attention",
-    "elu", "embedding", "gelu", "glu", "group_normalization", "hard_shrink", "hard_sigmoid", "hard_silu",
-    "hard_swish", "hard_tanh", "layer_normalization", "leaky_relu", "log_sigmoid", "log_softmax", "gru", "lstm", "simple_rnn", "max_pool",
-    "mish", "moments", "normalize", "relu", "relu6", "resize", "rms_normalization", "selu", "separable_conv",
-    "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_categorical_crossentropy",
-    "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh_shrink", "threshold",
+    "average_pool",
+    "batch_normalization",
+    "batch_normalization_training",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "celu",
+    "conv",
+    "conv_transpose",
+    "dense",
+    "depthwise_conv",
+    "dot_product_attention",
+    "elu",
+    "embedding",
+    "gelu",
+    "glu",
+    "group_normalization",
+    "gru",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "layer_normalization",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "lstm",
+    "max_pool",
+    "mish",
+    "moments",
+    "normalize",
+    "relu",
+    "relu6",
+    "resize",
+    "rms_normalization",
+    "selu",
+    "separable_conv",
+    "sigmoid",
+    "silu",
+    "simple_rnn",
+    "soft_shrink",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sparse_categorical_crossentropy",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "swish",
+    "tanh_shrink",
+    "threshold",
 ]  # fmt: skip
