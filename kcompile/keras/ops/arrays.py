@@ -428,9 +428,9 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:  # noqa: F811
-    """An array filled with one number."""
+    """An array filled with one number (floatx unless dtype says)."""
     dims = (shape,) if isinstance(shape, (int, Dim)) else tuple(shape)
-    target = _to_dtype(dtype or (config.floatx() if isinstance(fill_value, float) else kind(fill_value)))
+    target = _to_dtype(dtype or config.floatx())
     if isinstance(fill_value, (bool, int, float)):
         return run(creation.Fill(dims, fill_value, target))
     return broadcast_to(tensor(fill_value, target), dims)
@@ -492,13 +492,13 @@ def identity(n: int, dtype: Any = None) -> Any:
 @op
 def tril(x: Any, k: int = 0) -> Any:
     """x with zeros above the k-th diagonal."""
-    return run(creation.Triangle(True, k), x)
+    return run(creation.Triangle(upper=False, diagonal=k), x)
 
 
 @op
 def triu(x: Any, k: int = 0) -> Any:
     """x with zeros below the k-th diagonal."""
-    return run(creation.Triangle(False, k), x)
+    return run(creation.Triangle(upper=True, diagonal=k), x)
 
 
 def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Any:
