@@ -28,7 +28,7 @@ MODEL = """
     from kcompile.errors import MissingError
 
     x = keras.Input((8, 8, 3), name="x")
-    y = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="c")(x)
+    y = keras.layers.Conv2D(4, 3, padding="same", name="c")(x)
     y = keras.layers.MaxPooling2D()(keras.layers.BatchNormalization(name="n")(y))
     y = keras.layers.Dropout(0.5)(keras.layers.Flatten()(y))
     y = keras.ops.tanh(y[:, ::2] * 2) + 1
