@@ -120,6 +120,16 @@ def test_fixed_batch_and_opset(target: Path, batch: int, opset: int) -> None:
     np.testing.assert_allclose(kcompile.load(target)(x), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6)
 
 
+def test_external_data(target: Path) -> None:
+    report = kcompile.export(mlp(100), target, external_data_above=1000)
+    assert report.files == [str(target), f"{target}.data"] and report.size == sum(
+        Path(f).stat().st_size for f in report.files
+    )
+    assert report.verified is not None and report.verified.runs == 8
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(kcompile.load(target)(x), mlp(100).predict(x, verbose=0), rtol=1e-5, atol=1e-6)
+
+
 # ---- what the proof catches
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from kcompile.cli import output
 
 
-@click.command("bench", short_help="Latency and throughput of an ONNX file.")
+@click.command("bench", cls=output.Command, short_help="Latency and throughput of an ONNX file.")
 @click.argument("file")
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Batch sizes (default: 1 and 32).")
 @click.option("--length", type=click.IntRange(min=1), default=32, help="Size of other free axes (default 32).")
@@ -27,7 +27,7 @@ def command(
     threads: int | None,
     seconds: float,
     as_json: bool,
-) -> None:
+) -> output.Result:
     """Time FILE on random inputs."""
     from kcompile.runtime.bench import measure
     from kcompile.runtime.model import OnnxModel
@@ -45,7 +45,7 @@ def command(
          f"{r['rows_per_second']:.0f}", r["runs"])
         for r in rows
     ]  # fmt: skip
-    output.result({"file": file, "device": device, "results": rows}, output.table(shown, header), as_json)
+    return output.Result({"file": file, "device": device, "results": rows}, output.table(shown, header), as_json)
 
 
 def random_inputs(model: Any, batch: int, length: int) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ class Batch(click.ParamType):
         return size
 
 
-@click.command("export", short_help="Write a model as a small, verified ONNX file.")
+@click.command("export", cls=output.Command, short_help="Write a model as a small, verified ONNX file.")
 @click.argument("source", metavar="SCRIPT|FILE.keras")
 @click.option("-o", "--output", "target", metavar="FILE", help="Where to write (default: the source's name, .onnx).")
 @click.option("--name", help="Which model of the script.")
@@ -38,7 +38,9 @@ class Batch(click.ParamType):
 @click.option("--weights", metavar="FILE", help="Load weights (.weights.h5 or .keras) first.")
 @click.option("--opset", type=int, help="ONNX opset, 17 or later (default 20).")
 @click.option("--batch", type=Batch(), default="dynamic", help="A fixed batch size (default: dynamic).")
-@click.option("--custom", multiple=True, metavar="FILE", help="A script to run first, whose registered classes a file uses.")
+@click.option(
+    "--custom", multiple=True, metavar="FILE", help="A script to run first, whose registered classes a file uses."
+)
 @click.option("--no-verify", is_flag=True, help="Don't compare the file with the model.")
 @click.option("--explain", is_flag=True, help="Show which rules fired where, and which were skipped and why.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
@@ -54,13 +56,13 @@ def command(
     no_verify: bool,
     explain: bool,
     as_json: bool,
-) -> None:
+) -> output.Result:
     """Trace the model of SCRIPT or FILE.keras, optimise it, write it as ONNX, and prove that it computes the same.
 
     The script is imported, not run as __main__. Its model is what it calls `model`, the only model it defines, or what
     its `build()` returns. With --train its `train(model)` runs first.
     """
-    path = Path(target) if target is not None else Path(Path(source).with_suffix(".onnx").name)
+    path = Path(target) if target is not None else Path(f"{Path(source).stem}.onnx")
     from kcompile.keras import exporting
 
     exporting.check_path(path)
@@ -77,7 +79,7 @@ def command(
         text += "\n\n" + explanation(report.fired, report.skipped)
     if report.verified is not None and report.verified.weak:
         output.words(f"kcompile: warning: the check is weak: {report.verified.weak}")
-    output.result(data, text, as_json)
+    return output.Result(data, text, as_json)
 
 
 def _train(loaded: Loaded) -> None:
@@ -96,15 +98,23 @@ def report_text(report: Any) -> str:
     rows = [(label, *end) for label, end in (*(("input", e) for e in ends), *(("output", e) for e in outs))]
     steps = "  ".join(f"{n} {_seconds(s)}" for n, s in report.steps)
     lines = [output.table(rows), "", f"steps     {steps}"]
-    lines.append(f"operators {report.operators_traced} traced, {report.operators_optimised} optimised, {report.nodes} ONNX nodes")
+    lines.append(
+        f"operators {report.operators_traced} traced, {report.operators_optimised} optimised, {report.nodes} ONNX nodes"
+    )
     if report.verified is None:
         lines.append("verified  no (--no-verify)")
     else:
         found = report.verified
-        lines.append(f"verified  largest error {found.error:.1e} of the output's range, {found.runs} runs against {found.reference}")
+        lines.append(
+            f"verified  largest error {found.error:.1e} of the output's range, {found.runs} runs against {found.reference}"
+        )
     if report.latency is not None:
-        lines.append(f"latency   {output.milliseconds(report.latency['p50'])} at batch 1 (p99 {output.milliseconds(report.latency['p99'])}), ONNX Runtime, CPU")
-    lines.append(f"wrote     {', '.join(report.files)}  {output.size(report.size)}, {output.number(report.parameters)} parameters, opset {report.opset}")
+        lines.append(
+            f"latency   {output.milliseconds(report.latency['p50'])} at batch 1 (p99 {output.milliseconds(report.latency['p99'])}), ONNX Runtime, CPU"
+        )
+    lines.append(
+        f"wrote     {', '.join(report.files)}  {output.size(report.size)}, {output.number(report.parameters)} parameters, opset {report.opset}"
+    )
     name = report.files[0]
     lines += ["", f"next: kcompile info {name}   kcompile bench {name}   kcompile graph {name}"]
     return "\n".join(lines)

@@ -9,10 +9,12 @@ from kcompile.cli.explain import explanation
 from kcompile.cli.export import Batch
 
 
-@click.command("graph", short_help="A model's graph as text, and what the optimiser did to it.")
+@click.command("graph", cls=output.Command, short_help="A model's graph as text, and what the optimiser did to it.")
 @click.argument("source", metavar="SCRIPT|FILE.keras|FILE.onnx")
 @click.option("--name", help="Which model of the script.")
-@click.option("--stage", type=click.Choice(["traced", "optimised"]), default="optimised", help="Before or after the passes.")
+@click.option(
+    "--stage", type=click.Choice(["traced", "optimised"]), default="optimised", help="Before or after the passes."
+)
 @click.option("--batch", type=Batch(), default="dynamic", help="A fixed batch size.")
 @click.option("--custom", multiple=True, metavar="FILE", help="A script to run first.")
 @click.option("--explain", is_flag=True, help="Show which rules fired where, and which were skipped and why.")
@@ -27,14 +29,13 @@ def command(
     explain: bool,
     full: bool,
     as_json: bool,
-) -> None:
+) -> output.Result:
     """Print a graph: the IR of a script or Keras file, or the nodes of an ONNX file."""
     if source.endswith(".onnx"):
         from kcompile.onnx.summary import graph_text
 
         text = graph_text(source)
-        output.result({"graph": text}, text, as_json)
-        return
+        return output.Result({"graph": text}, text, as_json)
     from kcompile.cli.script import load_model
     from kcompile.ir import show
     from kcompile.keras import exporting
@@ -53,4 +54,4 @@ def command(
         account = explanation(fired, skipped)
         text += "\n\n" + account
         data["explain"] = account
-    output.result(data, text, as_json)
+    return output.Result(data, text, as_json)

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from kcompile import __version__
-from kcompile.errors import KcompileError
+from kcompile.cli import output
+from kcompile.errors import KcompileError, did_you_mean
 
 # Verb -> module in kcompile.cli; loaded when used, so that `kcompile --help` is quick.
 VERBS = {
@@ -30,6 +31,9 @@ HELP = {
 }
 
 
+INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
 class Verbs(click.Group):
     """Loads a command's module when it is asked for."""
 
@@ -42,8 +46,6 @@ class Verbs(click.Group):
         return importlib.import_module(f"kcompile.cli.{VERBS[name]}").command
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
-        from kcompile.errors import did_you_mean
-
         if args and not args[0].startswith("-") and args[0] not in VERBS:
             raise click.UsageError(f"no command {args[0]!r}{did_you_mean(args[0], VERBS)}")
         return super().resolve_command(context, args)
@@ -72,6 +74,9 @@ def run(argv: list[str]) -> int:
     """Run the command line; returns the exit code. Errors are one line on stderr, unless ``--debug``."""
     debug = "--debug" in argv
     argv = [a for a in argv if a != "--debug"]
+    if not argv:
+        click.echo(cli.get_help(click.Context(cli, info_name="kcompile")), err=True)
+        return 2
     try:
         result = cli.main(argv, prog_name="kcompile", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -79,14 +84,12 @@ def run(argv: list[str]) -> int:
         return _fail(error, str(error), error.exit_code, debug)
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.Abort:
-        return _fail(None, "interrupted", 1, False)
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _fail(error, "interrupted", INTERRUPTED, debug)
     except click.ClickException as error:
-        return _fail(error, error.format_message(), 2, debug)
-    except KeyboardInterrupt:
-        return _fail(None, "interrupted", 130, False)
-    except BrokenPipeError:
-        return 1
+        context = getattr(error, "ctx", None)
+        hint = f"; see {context.command_path} --help" if context is not None else "; see kcompile --help"
+        return _fail(error, error.format_message().rstrip(".") + hint, 2, debug)
     except Exception as error:
         text = f"internal error: {type(error).__name__}: {error}; please report it with the output of --debug"
         return _fail(error, text, 1, debug)
@@ -98,5 +101,5 @@ def _fail(error: BaseException | None, text: str, code: int, debug: bool) -> int
 
         traceback.print_exception(error)
     else:
-        click.echo(f"kcompile: error: {' '.join(text.split())}", err=True)
+        output.words(f"kcompile: error: {' '.join(text.split())}")
     return code

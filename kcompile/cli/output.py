@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 
-def result(data: Any, text: str, as_json: bool) -> None:
-    """A command's result: ``text`` for people, ``data`` for ``--json``."""
-    click.echo(json.dumps(data, indent=2, default=_plain) if as_json else text)
+@dataclass(frozen=True)
+class Result:
+    """What a command returns: ``text`` for people, ``data`` for ``--json``."""
+
+    data: Any
+    text: str
+    as_json: bool
+
+
+class Command(click.Command):
+    """A command that returns a `Result`. Whatever else is printed while it works goes to stderr."""
+
+    def invoke(self, context: click.Context) -> None:
+        with stdout_to_stderr():
+            result = super().invoke(context)
+        if result.as_json:
+            click.echo(json.dumps(_plain(result.data), indent=2, allow_nan=False))
+        else:
+            click.echo(visible(result.text))
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Prints go to stderr, those of a user's script and of C libraries and child processes too."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def words(text: str) -> None:
     """A remark that is not the result."""
-    click.echo(text, err=True)
+    click.echo(visible(text), err=True)
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters escaped, line ends kept: names from files reach a terminal only so."""
+    return "".join(c if c == "\n" or c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def table(rows: list[tuple[Any, ...]], header: tuple[str, ...] | None = None) -> str:
@@ -68,4 +109,13 @@ def _is_number(text: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+    """``value`` as JSON has it: NaN and infinities, which it lacks, as text that float() reads."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -44,50 +44,30 @@ def load_model(source: str, name: str | None = None, custom: tuple[str, ...] = (
 
 
 def run_script(path: Path) -> dict[str, Any]:
-    """The script's namespace after running it as a module, not as ``__main__``; its prints go to stderr.
+    """The script's namespace after running it as a module, not as ``__main__``.
 
     Raises ScriptError with file and line for a syntax error, an exception or a ``sys.exit``.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
-    name = path.stem
-    with _script_surroundings(path, name) as module:
-        try:
-            code = compile(path.read_text(encoding="utf-8"), str(path), "exec")
-            exec(code, module.__dict__)  # noqa: S102: running the user's own script is the command's job
-        except KcompileError as error:
-            raise type(error)(f"{_place(error, path)}: {error}") from error
-        except SyntaxError as error:
-            raise ScriptError(f"{error.filename}:{error.lineno}: syntax error: {error.msg}") from error
-        except (UnicodeDecodeError, ValueError) as error:
-            raise ScriptError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
-        except SystemExit as error:
-            raise ScriptError(
-                f"{_place(error, path)}: the script called sys.exit({error.code!r}); guard it with "
-                "`if __name__ == '__main__':`"
-            ) from error
-        except Exception as error:
-            raise ScriptError(f"{_place(error, path)}: {type(error).__name__}: {_line(error)}") from error
+    module = types.ModuleType(f"kcompile_script_{path.stem}")
+    module.__file__ = str(path)
+    # Pickle and dataclasses look a class's module up; a name of its own hides no library (a script random.py, say).
+    sys.modules[module.__name__] = module
+    call_user(lambda: exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__), path)
     return module.__dict__
 
 
 @contextlib.contextmanager
-def _script_surroundings(path: Path, name: str) -> Iterator[types.ModuleType]:
-    """The script's folder on sys.path, its module in sys.modules (for pickle and dataclasses), prints to stderr."""
-    module = types.ModuleType(name)
-    module.__file__ = str(path)
-    folder = str(path.resolve().parent)
-    previous = sys.modules.get(name)
-    sys.path.insert(0, folder)
-    sys.modules[name] = module
+def _importing_from(folder: Path) -> Iterator[None]:
+    """The script's siblings can be imported, as they can where Python runs the script."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield module
+        yield
     finally:
         with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
-        if previous is not None:
-            sys.modules[name] = previous
+            sys.path.remove(place)
 
 
 def find_model(namespace: dict[str, Any], path: Path, name: str | None) -> Any:
@@ -127,14 +107,19 @@ def _call(function: Any, name: str, path: Path) -> Any:
 
 
 def call_user(function: Any, path: Path, *args: Any) -> Any:
-    """A function of the script; what it raises becomes a ScriptError with file and line, prints go to stderr."""
+    """A function of the script; what it raises becomes a ScriptError with file and line."""
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with _importing_from(path.parent):
             return function(*args)
     except KcompileError as error:
         raise type(error)(f"{_place(error, path)}: {error}") from error
+    except SyntaxError as error:
+        raise ScriptError(f"{error.filename or path}:{error.lineno}: syntax error: {error.msg}") from error
     except SystemExit as error:
-        raise ScriptError(f"{_place(error, path)}: the script called sys.exit({error.code!r})") from error
+        raise ScriptError(
+            f"{_place(error, path)}: the script called sys.exit({error.code!r}); guard it with "
+            "`if __name__ == '__main__':`"
+        ) from error
     except Exception as error:
         raise ScriptError(f"{_place(error, path)}: {type(error).__name__}: {_line(error)}") from error
 
@@ -147,5 +132,3 @@ def _place(error: BaseException, path: Path) -> str:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or "(no message)"
-
-

@@ -10,7 +10,7 @@ from kcompile.cli import output
 from kcompile.errors import CheckError
 
 
-@click.command("verify", short_help="Compare an ONNX file with the model it came from.")
+@click.command("verify", cls=output.Command, short_help="Compare an ONNX file with the model it came from.")
 @click.argument("source", metavar="SCRIPT|FILE.keras")
 @click.argument("file", metavar="FILE.onnx")
 @click.option("--name", help="Which model of the script.")
@@ -26,7 +26,7 @@ def command(
     custom: tuple[str, ...],
     tolerance: float | None,
     as_json: bool,
-) -> None:
+) -> output.Result:
     """Run the model and FILE on the same random and edge inputs; exit code 4 where they differ."""
     from kcompile.cli.script import load_model
     from kcompile.keras import exporting, verification
@@ -50,4 +50,4 @@ def command(
     text = f"equal: largest error {found.error:.1e} of the output's range, {found.runs} runs against {found.reference}"
     if found.weak:
         output.words(f"kcompile: warning: the check is weak: {found.weak}")
-    output.result(asdict(found), text, as_json)
+    return output.Result(asdict(found), text, as_json)
