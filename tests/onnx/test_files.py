@@ -140,7 +140,11 @@ def test_strict_inference_finds_a_wrong_shape(tmp_path: Path, model: onnx.ModelP
         files.check(staged)
 
 
-@pytest.mark.parametrize("content", [b"", b"graph g() {}", bytes(100), b"\x0a\x03\x1b[3", os.urandom(64)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"graph g() {}", bytes(100), b"\x0a\x03\x1b[3", bytes(range(255, 0, -3))],
+    ids=["empty", "text", "zeros", "escape", "noise"],
+)
 def test_what_is_no_onnx_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.onnx"
     path.write_bytes(content)
