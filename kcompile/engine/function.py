@@ -29,14 +29,30 @@ class Function:
         if device is not None:
             self.module = self.module.to(device)
         self.targets = [self.tensors[label].detach() for label, _ in graph.updates]
+        self.written = {t.untyped_storage().data_ptr() for t in self.targets}
         self.count = len(graph.outputs)
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs, values = self.run(*inputs)
+        self.write(values)
+        return outputs
+
+    def run(self, *inputs: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
+        """(outputs, new values of variables); `write` puts the latter into place once gradients are taken."""
         results = self.module(*inputs)
-        if self.targets:
+        if self.written:
+            results = tuple(self._apart(t) for t in results)
+        return results[: self.count], list(results[self.count :])
+
+    def write(self, values: list[torch.Tensor]) -> None:
+        """Set the variables that the graph updates."""
+        if values:
             with torch.no_grad():
-                torch._foreach_copy_(self.targets, list(results[self.count :]))
-        return results[: self.count]
+                torch._foreach_copy_(self.targets, values)
+
+    def _apart(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, or a copy where it is (a view of) a variable that is about to be written."""
+        return tensor.clone() if tensor.untyped_storage().data_ptr() in self.written else tensor
 
     @property
     def code(self) -> str:
@@ -65,8 +81,9 @@ class TrainStep:
         self.update = Update(update, tensors, groups, len(trained))
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs = self.forward(*inputs)
+        outputs, values = self.forward.run(*inputs)
         gradients = torch.autograd.grad(outputs[0], self.parameters, allow_unused=True)
+        self.forward.write(values)
         self.update(
             [g if g is not None else torch.zeros_like(p) for g, p in zip(gradients, self.parameters, strict=True)]
         )

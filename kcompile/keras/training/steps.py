@@ -84,8 +84,12 @@ class Step:
         if self.signature is None or not self.signature.accepts(batch):
             self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
             self._compile(batch)
-        outputs = self.runner(*(a for a in tree.leaves(batch) if a is not None))
+        outputs = self._run([a for a in tree.leaves(batch) if a is not None])
         return tree.pack_like(self.output_structure, outputs)
+
+    def _run(self, tensors: list[Any]) -> Any:
+        with backend.engine().no_grad():
+            return self.runner(*tensors)
 
     def _compile(self, batch: Any) -> None:
         graph, tracer = self._trace()
@@ -123,6 +127,9 @@ class TrainingStep(Step):
             self.signature, self.revision = None, self.optimizer.revision
         self.optimizer.refresh()
         return super().__call__(batch)
+
+    def _run(self, tensors: list[Any]) -> Any:
+        return self.runner(*tensors)
 
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
         from kcompile.engine.function import Function, TrainStep
