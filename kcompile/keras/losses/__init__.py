@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras.losses.base import Loss, LossFunctionWrapper
-from kcompile.keras.losses.hinge import (
+from kcompile.keras.losses.margin import (
     CategoricalHinge,
     Hinge,
     SquaredHinge,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.keras import config, naming, ops
+from kcompile.keras import config, dtype_policies, naming, ops
 from kcompile.keras.layers import tracking
-from kcompile.keras.losses.base import squeeze_or_expand_to_same_rank
+from kcompile.keras.losses.base import apply_mask, squeeze_or_expand_to_same_rank
 from kcompile.tracing.scope import name_scope, tracing
 from kcompile.tracing.variable import Variable
 
@@ -19,7 +19,8 @@ class Metric:
 
     def __init__(self, dtype: Any = None, name: str | None = None):
         self.name = name or naming.auto_name(naming.to_snake_case(type(self).__name__))
-        self._dtype = getattr(dtype, "compute_dtype", dtype) or config.floatx()
+        self._dtype_policy = dtype_policies.get(dtype or config.floatx())
+        self._dtype = self._dtype_policy.compute_dtype
         self._own_variables: list[Variable] = []
 
     @property
@@ -27,19 +28,36 @@ class Metric:
         return self._dtype
 
     def add_variable(
-        self, shape: Sequence[int], initializer: Any = None, dtype: Any = None, aggregation: str = "sum", name: str | None = None
+        self,
+        shape: Sequence[int],
+        initializer: Any = None,
+        dtype: Any = None,
+        aggregation: str = "sum",
+        name: str | None = None,
     ) -> Variable:
-        """A variable of the metric's; zeros unless an initialiser says otherwise."""
+        """A variable of the metric's, floatx unless dtype says; zeros unless an initialiser says otherwise."""
         from kcompile.keras import initializers
 
-        with name_scope(self.name), tracing(None):
+        with name_scope(self.name.replace("/", ">")), tracing(None):
             made = Variable(
-                initializers.get(initializer or "zeros"), tuple(shape), dtype or self.dtype, trainable=False, name=name
+                initializers.get(initializer or "zeros"),
+                tuple(shape),
+                dtype or config.floatx(),
+                trainable=False,
+                name=name,
             )
         self._own_variables.append(made)
         return made
 
-    add_weight = add_variable
+    def add_weight(
+        self, shape: Sequence[int] = (), initializer: Any = None, dtype: Any = None, name: str | None = None
+    ) -> Variable:
+        """`add_variable` by its older name."""
+        return self.add_variable(shape, initializer, dtype, name=name)
+
+    def add_to(self, variable: Variable, value: Any) -> None:
+        """Add a value up in a variable."""
+        variable.assign(ops.add(variable.value, ops.cast(value, variable.dtype)))
 
     @property
     def variables(self) -> list[Variable]:
@@ -77,11 +95,11 @@ class Sum(Metric):
 
     def __init__(self, name: str = "sum", dtype: Any = None):
         super().__init__(dtype, name)
-        self.total = self.add_variable((), name="total")
+        self.total = self.add_variable((), dtype=self.dtype, name="total")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        values, _ = weighted(values, sample_weight, self.dtype)
-        self.total.assign(ops.add(self.total.value, ops.sum(values)))
+        values, _ = samplewise(values, sample_weight, ops.sum, self.dtype)
+        self.add_to(self.total, ops.sum(values))
 
     def result(self) -> Any:
         return ops.cast(self.total.value, self.dtype)
@@ -92,14 +110,16 @@ class Mean(Metric):
 
     def __init__(self, name: str = "mean", dtype: Any = None):
         super().__init__(dtype, name)
-        self.total = self.add_variable((), name="total")
-        self.count = self.add_variable((), name="count")
+        self.total = self.add_variable((), dtype=self.dtype, name="total")
+        self.count = self.add_variable((), dtype=self.dtype, name="count")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        values, weights = weighted(values, sample_weight, self.dtype)
-        self.total.assign(ops.add(self.total.value, ops.sum(values)))
-        count = ops.cast(ops.size(values), self.dtype) if weights is None else ops.sum(weights)
-        self.count.assign(ops.add(self.count.value, count))
+        values, weights = samplewise(values, sample_weight, ops.mean, self.dtype)
+        self.add_to(self.total, ops.sum(values))
+        if weights is not None:
+            self.add_to(self.count, ops.sum(weights))
+        else:
+            self.add_to(self.count, ops.shape(values)[0] if ops.ndim(values) else 1)
 
     def result(self) -> Any:
         return ops.divide_no_nan(self.total.value, self.count.value)
@@ -109,30 +129,58 @@ class MeanMetricWrapper(Mean):
     """Mean of a function of (y_true, y_pred) that gives a value a sample."""
 
     def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any):
-        super().__init__(name or getattr(fn, "__name__", None) or "mean_metric", dtype)
+        super().__init__(name, dtype)  # type: ignore[arg-type]
         self._fn, self._fn_kwargs = fn, kwargs
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         mask = getattr(y_pred, "_keras_mask", None)
-        values = self._fn(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred), **self._fn_kwargs)
-        if mask is not None:
-            mask = ops.cast(mask, self.dtype)
-            sample_weight = mask if sample_weight is None else ops.multiply(sample_weight, mask)
-        super().update_state(values, sample_weight)
+        values = self._fn(y_true, y_pred, **self._fn_kwargs)
+        super().update_state(values, apply_mask(sample_weight, mask, self.dtype, "sum"))
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, **self._fn_kwargs}
+        from kcompile.keras.saving.serialization import serialize_keras_object
+
+        made = {k: serialize_keras_object(v) for k, v in self._fn_kwargs.items()}
+        return {**super().get_config(), "fn": serialize_keras_object(self._fn), **made}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        from kcompile.keras.saving.serialization import deserialize_keras_object
+
+        return cls(**{k: deserialize_keras_object(v) for k, v in config.items()})
 
 
-def weighted(values: Any, sample_weight: Any, dtype: str) -> tuple[Any, Any]:
-    """(values times weights, the weights in the values' shape or None)."""
+class NamedMetric(MeanMetricWrapper):
+    """Base of means of functions that have a class: ``saved`` names the function's arguments that the config holds."""
+
+    saved: tuple[str, ...] = ()
+
+    def get_config(self) -> dict[str, Any]:
+        return {**Metric.get_config(self), **{k: self._fn_kwargs[k] for k in self.saved}}
+
+    def __getattr__(self, name: str) -> Any:
+        # The function's arguments are attributes too.
+        arguments = self.__dict__.get("_fn_kwargs", {})
+        if name in arguments:
+            return arguments[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+def samplewise(values: Any, sample_weight: Any, reduce: Callable[..., Any], dtype: str) -> tuple[Any, Any]:
+    """(a weighted value a sample, a weight a sample or None): further axes are put together by ``reduce``."""
+    mask = getattr(values, "_keras_mask", None)
     values = ops.cast(values, dtype)
-    if sample_weight is None:
-        return values, None
-    weights = ops.cast(sample_weight, dtype)
-    values, weights = squeeze_or_expand_to_same_rank(values, weights)
-    if ops.ndim(values) > ops.ndim(weights) and ops.ndim(weights) > 0:
-        # Values with more axes than weights are averaged over them first, as Keras does.
-        values = ops.mean(values, axis=tuple(range(ops.ndim(weights), ops.ndim(values))))
-    weights = ops.broadcast_to(weights, ops.shape(values)) if ops.ndim(values) else weights
-    return ops.multiply(values, weights), weights
+    weights = None
+    if sample_weight is not None:
+        weights = apply_mask(ops.convert_to_tensor(sample_weight, dtype), mask, dtype, "sum")
+        values, weights = squeeze_or_expand_to_same_rank(values, weights)
+        rank = ops.ndim(weights)
+        if ops.ndim(values) > rank:
+            values = reduce(values, axis=tuple(range(rank, ops.ndim(values))))
+        weights = ops.broadcast_to(weights, ops.shape(values)) if ops.ndim(values) else weights
+        values = ops.multiply(values, weights)
+        if rank > 1:
+            weights = reduce(weights, axis=tuple(range(1, rank)))
+    if ops.ndim(values) > 1:
+        values = reduce(values, axis=tuple(range(1, ops.ndim(values))))
+    return values, weights

@@ -119,13 +119,15 @@ def _loss_object(given: Any) -> Loss | None:
 
 
 def _metric_object(given: Any, y_true: Any, y_pred: Any) -> Metric:
-    name = given if isinstance(given, str) else ""
+    name = given if isinstance(given, str) else getattr(given, "__name__", None)
     if name in ("accuracy", "acc"):
         return MeanMetricWrapper(_accuracy_for(y_true, y_pred), name=name)
-    if name in ("crossentropy", "ce"):
-        raise ValueError("metrics: name the cross-entropy, such as 'sparse_categorical_crossentropy'")
     found = metrics_module.get(given)
-    return found if isinstance(found, Metric) else MeanMetricWrapper(found, name=name or None)
+    metric = found if isinstance(found, Metric) else MeanMetricWrapper(found, name=name)
+    if isinstance(given, str):
+        # A metric is called as it was asked for: "mse", not "mean_squared_error".
+        metric.name = given
+    return metric
 
 
 def _accuracy_for(y_true: Any, y_pred: Any) -> Any:

@@ -68,4 +68,6 @@ def _shown(values: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
+    if getattr(value, "ndim", 0):
+        return f"[{' '.join(_number(float(v)) for v in value.ravel())}]"
     return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"

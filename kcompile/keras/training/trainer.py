@@ -404,8 +404,10 @@ def _verbosity(verbose: Any) -> int:
     return 1 if verbose in ("auto", True) else int(verbose)
 
 
-def _number(value: Any) -> float:
-    return float(backend.convert_to_numpy(value))
+def _number(value: Any) -> Any:
+    """A Python number; an array for a metric with several values."""
+    array = backend.convert_to_numpy(value)
+    return array if array.ndim else float(array)
 
 
 def _to_numpy(outputs: Any) -> Any:
