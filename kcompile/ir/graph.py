@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import GraphError
-from kcompile.ir.op import Constant, Input, Node, Op, Value, Weight
+from kcompile.ir.op import Constant, Input, Node, Op, Value, Weight, sub_graphs, symbols_in
+from kcompile.ir.dims import Dim, DimLike, substitute
 from kcompile.ir.types import Type
 
 
@@ -136,6 +137,18 @@ class Graph:
             updates=[(label, table[v]) for label, v in self.updates],
         )
 
+    def substitute(self, sizes: Mapping[str, DimLike]) -> Graph:
+        """The graph with some of its free sizes replaced, types anew; raises InferError where they don't fit."""
+
+        def change(node: Node, inputs: tuple[Value | None, ...]) -> Sequence[Value]:
+            op = node.op
+            if symbols_in(op) or sub_graphs(op):
+                op = op.replace(**{k: _substituted(v, sizes) for k, v in op.attributes().items()})
+            types = op.infer(*(None if v is None else v.type for v in inputs))
+            return Node(op, inputs, types if isinstance(types, tuple) else (types,), node.origin).results
+
+        return self.rebuild(change)
+
     def key(self) -> Any:
         """What equality compares: operators, operands, outputs and names."""
         if self._key is None:
@@ -226,6 +239,16 @@ def topological(
             for value in reversed(node.inputs):
                 if value is not None and value.node not in seen:
                     stack.append((value.node, False))
+
+
+def _substituted(attribute: Any, sizes: Mapping[str, DimLike]) -> Any:
+    if isinstance(attribute, Dim):
+        return substitute(attribute, sizes)
+    if isinstance(attribute, (Type, Graph)):
+        return attribute.substitute(sizes)
+    if isinstance(attribute, tuple):
+        return tuple(_substituted(a, sizes) for a in attribute)
+    return attribute
 
 
 def remake(node: Node, inputs: tuple[Value | None, ...]) -> Node:

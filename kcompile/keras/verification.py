@@ -175,9 +175,8 @@ def plan(graph: Graph, run: Run) -> Plan:
     problem: Exception | None = None
     for bound in BOUNDS:
         for pair in LENGTHS if symbols else LENGTHS[:1]:
-            both = zip(SIZES, pair, strict=True)
-            sizes = tuple({"N": n, **{s: length + i for i, s in enumerate(symbols)}} for n, length in both)
-            found = Plan(sizes, bound, ranges)
+            found = Plan(_two_choices(graph, symbols, pair), bound, ranges)
+            sizes = found.sizes
             try:
                 for chosen in sizes:
                     run(found.feeds(graph, chosen, np.random.default_rng(1), 1.0))
@@ -190,6 +189,18 @@ def plan(graph: Graph, run: Run) -> Plan:
     raise CheckError(
         f"the model itself fails on random inputs{tried}: {text}; it can be exported unverified"
     ) from problem
+
+
+def _two_choices(graph: Graph, symbols: list[str], pair: tuple[int, int]) -> tuple[dict[str, int], ...]:
+    """All free sizes, twice: each symbol another size, or one for all where the graph's types want some equal."""
+    both = list(zip(SIZES, pair, strict=True))
+    apart = tuple({"N": n, **{s: length + i for i, s in enumerate(symbols)}} for n, length in both)
+    try:
+        for sizes in apart:
+            graph.substitute(sizes)
+    except KcompileError:
+        return tuple({"N": n, **dict.fromkeys(symbols, length)} for n, length in both)
+    return apart
 
 
 def input_sets(graph: Graph, reference: Run) -> Iterator[tuple[dict[str, np.ndarray], bool]]:
