@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 
-
 class Callback:
     """Methods that fit, evaluate and predict call as they run; override those of interest."""
 
