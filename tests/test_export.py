@@ -18,6 +18,7 @@ from kcompile.keras.verification import Mismatch, Verified, compare, difference,
 from kcompile.operators.activation import Relu, Sigmoid
 from kcompile.operators.arithmetic import Add
 from kcompile.operators.indexing import Embedding, Gather
+from kcompile.operators.linear import Dense
 from kcompile.operators.random import RandomUniform
 from kcompile.operators.shape import Reshape, Slice
 from kcompile.passes import pipeline
@@ -141,9 +142,14 @@ def older(target: Path) -> Iterator[Path]:
     assert target.read_text() == "older" and [p.name for p in target.parent.iterdir()] == [target.name]
 
 
+@rule("split-bias", like(Dense, "x", "=kernel", "=bias"))
+def split_bias(m: Any) -> Any:
+    return Add()(Dense()(m.x, m.kernel, None), m.bias)
+
+
 def deploy(monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
-    """A pipeline of a harmless pass and a wrong one."""
-    passes = (pipeline.Pass("harmless", ()), pipeline.Pass("wrong-pass", (wrong,)))
+    """A pipeline of a right pass, which touches every layer, and a wrong one."""
+    passes = (pipeline.Pass("harmless", (split_bias,)), pipeline.Pass("wrong-pass", (wrong,)))
     monkeypatch.setattr(exporting, "DEPLOY", pipeline.Pipeline("deploy", reads_weights=True, passes=passes))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kcompile.errors import KcompileError, printable
-from kcompile.ir import Graph
+from kcompile.ir import Graph, Node
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import verification
 from kcompile.keras.verification import Mismatch, Run, difference
@@ -34,13 +35,18 @@ def first_difference(graph: Graph, result: Result, mismatch: Mismatch, reference
 
 def _touched(before: Graph, after: Graph, result: Result) -> str:
     """Layers with operators that the pass made, and the rules that fired there."""
-    known = {(n.op, n.types, n.origin) for n in before.operators()}
-    layers = {n.origin for n in after.operators() if (n.op, n.types, n.origin) not in known}
-    rules = sorted({f.rule for f in result.fired if f.origin in layers})
+    known = set(map(_identity, before.operators()))
+    made = {_identity(n): n.origin for n in after.operators() if _identity(n) not in known}
+    layers = set(made.values())
+    rules = sorted({f.rule for f in result.fired if any(_identity(n) in made for n in f.after)})
     places = sorted(printable(place) for place in layers if place)[:5]
     parts = [f"layers {', '.join(places)}"] if places else []
     parts += [f"rules {', '.join(rules)}"] if rules else []
     return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _identity(node: Node) -> tuple[Any, ...]:
+    return node.op, node.types, node.origin
 
 
 def _evaluator(graph: Graph) -> Run:

@@ -64,6 +64,12 @@ def test_blanks_and_line_breaks_do_not_matter() -> None:
     assert parse(text, OPERATORS) == Graph("g", [x], [Mixed((1,))(x)[0]], ["y"])
 
 
+def test_an_input_called_like_a_value() -> None:
+    x = input_value("0", Type(F32, ()))
+    graph = Graph("g", [x], [constant(np.float32(1)), x], ["a", "b"])
+    assert show(graph).splitlines()[0] == 'graph g(%"0": f32[]) {' and parse(show(graph), {}) == graph
+
+
 def test_large_constants_are_elided_on_request_only() -> None:
     graph = Graph("g", [], [constant(np.arange(20.0))])
     assert '"20 elements"' in show(graph, elide=True)

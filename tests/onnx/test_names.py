@@ -58,6 +58,13 @@ def test_weights_keep_their_paths_also_in_another_layout() -> None:
     assert stored.tolist() in (A.tolist(), A.T.tolist())
 
 
+def test_an_array_that_is_used_in_two_layouts_has_two_names() -> None:
+    w = weight("w", PAIR)
+    graph = Graph("g", [x()], [Add()(Add()(x(), Transpose((1, 0))(w)), w)], weights={"w": A})
+    found = {t.name: onnx.numpy_helper.to_array(t).tolist() for t in to_onnx(graph).graph.initializer}
+    assert found == {"w": A.tolist(), "w_1": A.T.tolist()}
+
+
 def test_a_made_array_never_takes_the_name_of_another_weight() -> None:
     labels = {"k": A, "k_1": A + 1, "k_1_1": A + 2}
     w = {label: weight(label, PAIR) for label in labels}

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.torchless
 DIMS: list[DimLike] = [
     N, H, N + 3, N - 5, -N, 2 * N - 3 * H + 1, N * H, N * N * H, floordiv(N - 7, 2), floordiv(N - 7, -2), floordiv(3 - N, 4),
     modulo(N - 7, 3), modulo(N - 7, -3), maximum(N, 3), minimum(N - 2, H), maximum(floordiv(H - 1, 2) + 1, N), 5,
-    floordiv(N * H + 1, H + 1), modulo(N, H + 2), maximum(N - 4, 0) * minimum(H, 2),
+    floordiv(N * H + 1, H + 1), modulo(N, H + 2), floordiv(N - 7, H + 1), modulo(N - 7, H + 2), maximum(N - 4, 0) * minimum(H, 2),
 ]  # fmt: skip
 
 
