@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import GraphError
-from kcompile.ir.op import Constant, Input, Node, Op, Value, Weight, sub_graphs, symbols_in
 from kcompile.ir.dims import Dim, DimLike, substitute
+from kcompile.ir.op import Constant, Input, Node, Op, Value, Weight, sub_graphs, symbols_in
 from kcompile.ir.types import Type
 
 
