@@ -14,15 +14,17 @@ from kcompile.errors import TraceError, UsageError
 from kcompile.keras import backend, ops, tree
 from kcompile.keras import optimizers as optimizers_module
 from kcompile.keras.callbacks.base import CallbackList, History
+from kcompile.keras.layers import tracking
 from kcompile.keras.metrics.base import Mean, Metric
 from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
 from kcompile.keras.training.data import make_data, split_validation
 from kcompile.keras.training.eager_step import EagerStep
+from kcompile.keras.training.own_step import OverridableSteps, OwnStep, overridden
 from kcompile.keras.training.progress import ProgressBar
 from kcompile.keras.training.steps import Step, TrainingStep
 
 
-class Trainer:
+class Trainer(OverridableSteps):
     """What a Model adds to a Layer: training and evaluation over batches."""
 
     def __init__(self) -> None:
@@ -111,10 +113,11 @@ class Trainer:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The loss tracker, trackers of several losses, and the compiled metrics."""
+        """The loss tracker, trackers of several losses, the compiled metrics, and those that the model holds."""
         found: list[Metric] = [self._loss_tracker] if self._loss_tracker is not None else []
         found += self._compiled_loss.metrics if self._compiled_loss is not None else []
-        return found + (self._compiled_metrics.metrics if self._compiled_metrics is not None else [])
+        found += self._compiled_metrics.metrics if self._compiled_metrics is not None else []
+        return tracking.unique(m for part in (found, tracking.held(self, Metric)) for m in part)
 
     @property
     def metrics_names(self) -> list[str]:
@@ -130,6 +133,13 @@ class Trainer:
         if self._compiled_metrics is not None:
             found.update(self._compiled_metrics.result())
         return {k: _number(found[k]) for k in sorted(found)}
+
+    def _logs_of(self, kind: str) -> dict[str, Any]:
+        """What an epoch logs: the metrics, or what the model's own step returned where that is something else."""
+        result, own = self.get_metrics_result(), getattr(self._steps.get(kind), "logs", None)
+        if isinstance(own, dict) and set(own) != set(result):
+            return {k: _number(v) for k, v in own.items()}
+        return result
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
         """Values in the order of `metrics_names`, those under other names behind; one alone as a number."""
@@ -169,7 +179,7 @@ class Trainer:
     def _loss_of_batch(self, training: bool) -> Callable[[Any, Any, Any], list[Any]]:
         def run(x: Any, y: Any, sample_weight: Any) -> list[Any]:
             y_pred = self(x, training=training)  # type: ignore[operator]
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=training)
+            loss = self._called_loss(x, y, y_pred, sample_weight, training)
             assert self._loss_tracker is not None
             self._loss_tracker.update_state(ops.stop_gradient(loss), sample_weight=ops.shape(tree.flatten(x)[0])[0])
             self.compute_metrics(x, y, _detached(y_pred), sample_weight)
@@ -182,6 +192,9 @@ class Trainer:
 
     def _step(self, kind: str) -> Any:
         """The train, test or predict step; traced where it can be, eager where it must."""
+        own = overridden(self, kind)
+        if kind not in self._steps and own is not None:
+            self._steps[kind] = OwnStep(own, grad=kind == "train")
         if kind not in self._steps:
             if kind == "train":
                 function: Any = self._loss_of_batch(True)
@@ -239,7 +252,7 @@ class Trainer:
             if bar.verbose and epochs > 1:
                 bar.stream.write(f"Epoch {epoch + 1}/{epochs}\n")
             steps, batches = self._run_epoch(batches, data, steps_per_epoch, runner, bar)
-            logs = self.get_metrics_result()
+            logs = self._logs_of("train")
             if validation_data is not None and (epoch + 1) % validation_freq == 0:
                 size = validation_batch_size or batch_size
                 logs.update(self._validate(validation_data, size, validation_steps, runner.callbacks))
@@ -270,10 +283,10 @@ class Trainer:
             step(batch)
             count += 1
             if runner.wants_batches["train"]:
-                runner.call("on_train_batch_end", count - 1, self.get_metrics_result())
+                runner.call("on_train_batch_end", count - 1, self._logs_of("train"))
             if bar.due():
                 # Reading metrics waits for the device, so only when the bar is about to be drawn.
-                bar.update(count, self.get_metrics_result())
+                bar.update(count, self._logs_of("train"))
             if self.stop_training:
                 break
         if count == 0:
@@ -311,7 +324,7 @@ class Trainer:
         self.reset_metrics()
         runner.call("on_test_begin")
         count = self._each_batch("test", data, steps, runner, _verbosity(verbose), lambda outputs: None)
-        logs = self.get_metrics_result()
+        logs = self._logs_of("test")
         runner.call("on_test_end", logs)
         if not count:
             raise UsageError("evaluate: the data gave no batch")
