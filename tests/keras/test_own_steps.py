@@ -80,7 +80,9 @@ def own_loss(room: Any) -> Any:
         def call(self, x: Any) -> Any:
             return self.parts[1](self.parts[0](x))
 
-        def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **kwargs: Any) -> Any:
+        def compute_loss(
+            self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+        ) -> Any:
             return room.ops.mean(room.ops.abs(y - y_pred)) + 0.1 * room.ops.mean(room.ops.square(self.parts[0].kernel))
 
     return OwnLoss()
