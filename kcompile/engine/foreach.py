@@ -44,7 +44,8 @@ UNARY: dict[str, Callable[..., Any]] = {
 }
 COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum"})
 
-Key = tuple[Any, ...]
+# A column's name: a group's own, or a number for what is computed.
+Key = str | int
 
 
 def number(x: Any) -> float:
@@ -108,17 +109,17 @@ class _Writer:
         self.fx = fx.Graph()
         self.tracer = fx.proxy.GraphAppendingTracer(self.fx)
         self.keys: dict[Value, tuple[Key, int]] = {}
-        self.places: dict[Key, list[int]] = {("gradients",): list(range(update.count))}
-        self.places.update({(group,): places for group, places in update.places.items()})
+        self.places: dict[Key, list[int]] = {"gradients": list(range(update.count))}
+        self.places.update(update.places)
         self.columns: dict[Key, Any] = {}
         self.parts: dict[tuple[Key, tuple[int, ...]], Any] = {}
         self.singles: dict[Value, Any] = {}
 
     def module(self) -> fx.GraphModule:
-        self.columns[("gradients",)] = self._placeholder("gradients")
+        self.columns["gradients"] = self._placeholder("gradients")
         self._sort()
         for group in self.update.lists:
-            self.columns[(group,)] = self._placeholder(identifier(group))
+            self.columns[group] = self._placeholder(identifier(group))
         for node in self.graph.nodes:
             value = node.results[0]
             if value in self.keys:
@@ -134,13 +135,15 @@ class _Writer:
 
     def _sort(self) -> None:
         """Put values into columns: the same operator on operands of the same columns at the same place."""
-        members: dict[Key, dict[int, Value]] = {}
+        # Numbered by what they are made of: a name that held all of it would grow with every shared part.
+        numbers: dict[tuple[Any, ...], int] = {}
+        members: dict[int, dict[int, Value]] = {}
         for node in self.graph.nodes:
             value = node.results[0]
             if isinstance(node.op, (Weight, Input)):
                 found = self.update.groups.get(node.op.label)
                 if found is not None:
-                    self.keys[value] = ((found[0],), found[1])
+                    self.keys[value] = found
                 continue
             if len(node.results) > 1 or isinstance(node.op, Constant):
                 continue
@@ -148,9 +151,9 @@ class _Writer:
             if len(places) != 1:
                 continue
             parts = [self.keys[v][0] if v in self.keys else ("one", id(v)) for v in node.inputs]
-            key, place = (node.op, *parts), places.pop()
-            self.keys[value] = (key, place)
-            members.setdefault(key, {})[place] = value
+            number, place = numbers.setdefault((node.op, *parts), len(numbers)), places.pop()
+            self.keys[value] = (number, place)
+            members.setdefault(number, {})[place] = value
         for key, column in members.items():
             self.places[key] = sorted(column)
             # Alone among many it has nothing to be put together with, nor has what depends on it.
@@ -166,8 +169,10 @@ class _Writer:
     def _call(self, target: Any, *args: Any) -> Any:
         return self.tracer.create_proxy("call_function", target, args, {})
 
-    def _operand(self, value: Value) -> Any:
-        """A value on its own: a single, or its place in a column."""
+    def _operand(self, value: Value | None) -> Any:
+        """A value on its own: a single, or its place in a column; None for an absent operand."""
+        if value is None:
+            return None
         if value in self.keys:
             key, place = self.keys[value]
             return self._call(operator.getitem, self.columns[key], self.places[key].index(place))
@@ -198,24 +203,32 @@ class _Writer:
         if name in UNARY:
             return self._call(UNARY[name], operands[0])
         if name in BINARY:
-            if operands[0] is None and name in COMMUTATIVE:
-                operands, inputs = operands[::-1], inputs[::-1]
-            if operands[1] is None and inputs[1] is not None and inputs[1].type.shape == ():
-                return self._call(BINARY[name], operands[0], self._number(inputs[1]))
-            if operands[0] is not None and operands[1] is not None:
-                return self._call(BINARY[name], *operands)
-            if name == "subtract" and inputs[0] is not None and inputs[0].type.shape == ():
-                return self._call(
-                    torch._foreach_add, self._call(torch._foreach_neg, operands[1]), self._number(inputs[0])
-                )
+            found = self._binary(name, operands, inputs)
+            if found is not None:
+                return found
         return self._each(node, operands, len(places))
+
+    def _binary(self, name: str, operands: list[Any], inputs: list[Value | None]) -> Any:
+        """(column, column) or (column, number) as one call; None where an operand is neither."""
+        if operands[0] is None and name in COMMUTATIVE:
+            operands, inputs = operands[::-1], inputs[::-1]
+        if operands[0] is not None and operands[1] is not None:
+            return self._call(BINARY[name], *operands)
+        single = inputs[1] if operands[1] is None else inputs[0]
+        if single is None or single.type.shape != ():
+            return None
+        if operands[1] is None:
+            return self._call(BINARY[name], operands[0], self._number(single))
+        if name == "subtract":
+            return self._call(torch._foreach_add, self._call(torch._foreach_neg, operands[1]), self._number(single))
+        return None
 
     def _clipped(self, op: Any, column: Any) -> Any:
         column = column if op.minimum is None else self._call(torch._foreach_clamp_min, column, op.minimum)
         return column if op.maximum is None else self._call(torch._foreach_clamp_max, column, op.maximum)
 
-    def _number(self, value: Value | None) -> Any:
-        if value is not None and isinstance(value.op, Constant):
+    def _number(self, value: Value) -> Any:
+        if isinstance(value.op, Constant):
             return value.op.value.data.item()
         return self._call(number, self._operand(value))
 
@@ -269,23 +282,22 @@ class _Writer:
                 group is not None
                 and value in self.keys
                 and self.keys[value][1] == group[1]
-                and len(self.keys[value][0]) > 1
+                and isinstance(self.keys[value][0], int)
             ):
                 pending.setdefault((group[0], self.keys[value][0]), []).append(group[1])
             else:
                 rest.append((label, value))
         taken = [self._call(torch.clone, self._operand(value)) for _, value in rest]
-        for (group, key), places in pending.items():
+        for (target, key), places in pending.items():
             places.sort()
-            self._call(torch._foreach_copy_, self._narrowed((group,), places), self._narrowed(key, places))
+            self._call(torch._foreach_copy_, self._narrowed(target, places), self._narrowed(key, places))
         for (label, _), value in zip(rest, taken, strict=True):
             self.tracer.create_proxy("call_method", "copy_", (self._target(label), value), {})
 
     def _target(self, label: str) -> Any:
         group = self.update.groups.get(label)
         if group is not None:
-            key = (group[0],)
-            return self._call(operator.getitem, self.columns[key], self.places[key].index(group[1]))
+            return self._call(operator.getitem, self.columns[group[0]], self.places[group[0]].index(group[1]))
         name = f"single_{identifier(label)}"
         if not hasattr(self.root, name):
             self.root.register_buffer(name, self.update.tensors[label], persistent=False)

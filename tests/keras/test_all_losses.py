@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.keras.support import array, close, keras, numbers, real
+from tests.keras.support import array, close, export_and_run, keras, numbers, real
 
 REDUCTIONS = ["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None]
 LOGITS = [{"from_logits": True}, {"from_logits": False}]
@@ -235,6 +235,47 @@ def test_ctc_takes_lengths_and_refuses_what_can_not_be_aligned() -> None:
         for shapes in ([(2, 3, 4), (2, 3, 4)], [(2, 3), (2, 3)]):
             with pytest.raises(ValueError, match="shape"):
                 room.losses.ctc(*(room.ops.convert_to_tensor(np.ones(s, "float32")) for s in shapes))
+
+
+def test_ctc_and_segment_sum_are_exported() -> None:
+    start = [
+        keras.Input((6, 3), name="x"),
+        *(keras.Input(s, dtype="int32", name=n) for s, n in (((4,), "y"), ((), "n"), ((), "m"))),
+    ]
+    ctc = keras.Model(start, keras.ops.ctc_loss(start[1], start[0], start[2], start[3]))
+    for batch in (2, 5):
+        lengths = np.array([2, 1, 0, 3, 2][:batch], "int32"), np.array([6, 5, 4, 6, 3][:batch], "int32")
+        feed = {
+            "x": numbers((batch, 6, 3)),
+            "y": numbers((batch, 4), 2, "int32", 2) + 1,
+            "n": lengths[0],
+            "m": lengths[1],
+        }
+        close(export_and_run(ctc, feed)[0][0], array(real.ops.ctc_loss(feed["y"], feed["x"], *lengths)))
+    for kind in ("float32", "int32"):
+        start = [keras.Input((2,), dtype=kind, name="x"), keras.Input((), dtype="int32", name="ids")]
+        sums = keras.Model(start, keras.ops.segment_sum(*start, num_segments=3))
+        for ids in (np.array([0, 2, 2, 1], "int32"), np.array([1, -1, 5], "int32")):
+            x = numbers((len(ids), 2), 1, kind)
+            wanted = np.stack([x[ids == i].sum(0, dtype=kind) for i in range(3)])
+            close(export_and_run(sums, {"x": x, "ids": ids})[0][0], wanted)
+
+
+@pytest.mark.parametrize("loss", ["crossentropy", "ce"])
+def test_crossentropy_is_chosen_by_the_targets(loss: str) -> None:
+    x = numbers((6, 4))
+    for units, y in (
+        (1, numbers((6, 1), 2, "int32", 2)),
+        (3, numbers((6,), 2, "int32", 3)),
+        (3, np.eye(3)[numbers((6,), 2, "int32", 3)]),
+    ):
+        values = []
+        for room in (keras, real):
+            model = room.Sequential([room.Input((4,)), room.layers.Dense(units, activation="sigmoid")])
+            model.set_weights([0.5 * numbers(tuple(w.shape), i) for i, w in enumerate(model.weights)])
+            model.compile("sgd", loss)
+            values.append(model.evaluate(x, y, verbose=0))
+        close(np.float32(values[0])[()], np.float32(values[1])[()])
 
 
 @pytest.mark.parametrize("name", ["categorical_crossentropy", "binary_crossentropy", "sparse_categorical_crossentropy"])

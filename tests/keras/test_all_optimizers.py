@@ -273,7 +273,9 @@ FITTED = [(n, {"learning_rate": 0.1}) for n in OWN] + [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, config", [*FITTED, (loss_scaled, {}), (multi, {})], ids=lambda x: getattr(x, "__name__", str(x)))
+@pytest.mark.parametrize(
+    "name, config", [*FITTED, (loss_scaled, {}), (multi, {})], ids=lambda x: getattr(x, "__name__", str(x))
+)
 def test_fit_and_files_both_ways(name: Any, config: dict[str, Any], tmp_path: Any) -> None:
     make = name if callable(name) else lambda room: made(room, name, config)
     ours, theirs = model(keras, make(keras)), model(real, make(real))

@@ -135,13 +135,15 @@ class AUC(Metric):
         return ops.divide_no_nan(ops.sum(ops.multiply(total, weights)), ops.sum(weights))
 
     def get_config(self) -> dict[str, Any]:
+        weights = self.label_weights
         own = {
             "num_thresholds": self.num_thresholds,
             "curve": self.curve,
             "summation_method": self.summation_method,
             "multi_label": self.multi_label,
             "num_labels": self.num_labels,
-            "label_weights": self.label_weights,
+            # A list, where Keras writes a tensor that it then can't read.
+            "label_weights": None if weights is None else weights.tolist(),
             "from_logits": self._from_logits,
         }
         if self._init_from_thresholds:

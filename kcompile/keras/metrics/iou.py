@@ -103,7 +103,7 @@ class BinaryIoU(IoU):
 class MeanIoU(IoU):
     """IoU averaged over all classes."""
 
-    saved = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
+    saved: tuple[str, ...] = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
     def __init__(
         self,

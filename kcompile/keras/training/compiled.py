@@ -20,12 +20,14 @@ class CompiledLoss:
         self._losses: list[Loss | None] | None = None
         self._weights: list[float | None] = []
 
-    def build(self, y_pred: Any) -> None:
+    def build(self, y_true: Any, y_pred: Any) -> None:
         """Match losses to the outputs' structure; raises ValueError where they don't match."""
         if self._losses is not None:
             return
         count = len(tree.flatten(y_pred))
-        self._losses = [_loss_object(x) for x in _per_output(self.user_loss, y_pred, self.output_names, "loss")]
+        given = _per_output(self.user_loss, y_pred, self.output_names, "loss")
+        pairs = zip(tree.flatten(_like(y_true, y_pred, "y")), tree.flatten(y_pred), strict=False)
+        self._losses = [_loss_object(x, *pair) for x, pair in zip(given, pairs, strict=False)]
         self._weights = _per_output(self.user_weights, y_pred, self.output_names, "loss_weights")
         if len(self._losses) != count:
             raise ValueError(f"compile got {len(self._losses)} losses for a model with {count} outputs")
@@ -36,7 +38,7 @@ class CompiledLoss:
                     self.trackers[i] = Mean(name=f"{name}_loss")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        self.build(y_pred)
+        self.build(y_true, y_pred)
         assert self._losses is not None
         truths = tree.flatten(_like(y_true, y_pred, "y"))
         outputs = tree.flatten(y_pred)
@@ -111,17 +113,20 @@ def check_names(loss: Any, *metrics: Any) -> None:
             metrics_module.get(name)
 
 
-def _loss_object(given: Any) -> Loss | None:
+def _loss_object(given: Any, y_true: Any, y_pred: Any) -> Loss | None:
+    name = given if isinstance(given, str) else None
+    if name in ("crossentropy", "ce"):
+        given = _for_targets(y_true, y_pred, "crossentropy", losses_module)
     found = losses_module.get(given)
     if found is None or isinstance(found, Loss):
         return found
-    return LossFunctionWrapper(found, name=getattr(found, "__name__", None))
+    return LossFunctionWrapper(found, name=name or getattr(found, "__name__", None))
 
 
 def _metric_object(given: Any, y_true: Any, y_pred: Any) -> Metric:
     name = given if isinstance(given, str) else getattr(given, "__name__", None)
     if name in ("accuracy", "acc"):
-        return MeanMetricWrapper(_accuracy_for(y_true, y_pred), name=name)
+        return MeanMetricWrapper(_for_targets(y_true, y_pred, "accuracy", metrics_module), name=name)
     found = metrics_module.get(given)
     metric = found if isinstance(found, Metric) else MeanMetricWrapper(found, name=name)
     if isinstance(given, str):
@@ -130,14 +135,14 @@ def _metric_object(given: Any, y_true: Any, y_pred: Any) -> Metric:
     return metric
 
 
-def _accuracy_for(y_true: Any, y_pred: Any) -> Any:
-    """Which accuracy 'accuracy' means for targets and outputs of these shapes, as in Keras."""
+def _for_targets(y_true: Any, y_pred: Any, what: str, module: Any) -> Any:
+    """Which accuracy or cross-entropy is meant for targets and outputs of these shapes, as in Keras."""
     wide, truth = ops.shape(y_pred), ops.shape(y_true)
     if wide[-1] == 1:
-        return metrics_module.binary_accuracy
+        return getattr(module, f"binary_{what}")
     if len(truth) < len(wide) or (truth[-1] == 1 and wide[-1] != 1):
-        return metrics_module.sparse_categorical_accuracy
-    return metrics_module.categorical_accuracy
+        return getattr(module, f"sparse_categorical_{what}")
+    return getattr(module, f"categorical_{what}")
 
 
 def _per_output(given: Any, y_pred: Any, names: list[str] | None, what: str, lists: bool = False) -> list[Any]:
