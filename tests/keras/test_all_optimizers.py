@@ -294,6 +294,31 @@ def test_fit_and_files_both_ways(name: Any, config: dict[str, Any], tmp_path: An
     check(again.optimizer, again.weights, theirs.optimizer, theirs.weights, "trained on", 1e-4)
 
 
+def test_an_optimizer_of_ones_own() -> None:
+    """As one writes it for Keras: own slots, `assign_add`, operators on variables."""
+    rows = []
+    for room in (keras, real):
+
+        class Mine(room.optimizers.Optimizer):
+            def build(self, var_list: Any, room: Any = room) -> None:
+                room.optimizers.Optimizer.build(self, var_list)
+                self.means = self.add_optimizer_variables(var_list, "mean", "ones")
+                self.total = self.add_variable(shape=(), initializer="zeros", dtype="float32", name="total")
+
+            def update_step(self, gradient: Any, variable: Any, learning_rate: Any, room: Any = room) -> None:
+                mean = self.means[self._get_variable_index(variable)]
+                self.assign_add(mean, (gradient - mean) * 0.5)
+                self.assign_add(self.total, room.ops.sum(gradient))
+                step = room.ops.cast(self.iterations + 1, variable.dtype)
+                self.assign_sub(variable, learning_rate * mean / step)
+
+        fitted = model(room, Mine(learning_rate=0.1, clipnorm=1.0))
+        fitted.fit(X, Y, batch_size=2, epochs=2, shuffle=False, verbose=0)
+        rows.append(fitted)
+    assert not rows[0]._steps["train"].failed
+    check(rows[0].optimizer, rows[0].weights, rows[1].optimizer, rows[1].weights, "own optimizer")
+
+
 def test_the_rate_can_be_changed_while_training() -> None:
     rows = []
     for room in (keras, real):

@@ -153,10 +153,12 @@ class Optimizer:
             return
         self._trainable_variables = list(variables)
         self._places = {id(v): i for i, v in enumerate(variables)}
-        self._averages = self.add_optimizer_variables(variables, "average") if self.use_ema else []
-        self._accumulators: list[Variable] = []
+        self._model_variables_moving_average = (
+            self.add_optimizer_variables(variables, "average") if self.use_ema else []
+        )
+        self._accumulated_gradients: list[Variable] = []
         if self.gradient_accumulation_steps:
-            self._accumulators = self.add_optimizer_variables(variables, "gradient_accumulator")
+            self._accumulated_gradients = self.add_optimizer_variables(variables, "gradient_accumulator")
         self.built = True
 
     def add_variable(
@@ -275,13 +277,13 @@ class Optimizer:
         last = ops.equal(ops.mod(ops.add(self._iterations.value, 1), steps), 0)
         totals = []
         for gradient, variable in pairs:
-            total = self._accumulators[self._get_variable_index(variable)]
+            total = self._accumulated_gradients[self._get_variable_index(variable)]
             self.assign_add(total, gradient)
             totals.append(total.value)
         only_if(
             last, lambda: self._update([(ops.divide(t, steps), v) for t, (_, v) in zip(totals, pairs, strict=True)])
         )
-        only_if(last, lambda: [a.assign(ops.multiply(a.value, 0.0)) for a in self._accumulators])
+        only_if(last, lambda: [a.assign(ops.multiply(a.value, 0.0)) for a in self._accumulated_gradients])
 
     def _average(self) -> None:
         """Move the exponential averages on; every so many steps variables become their averages."""
@@ -291,7 +293,7 @@ class Optimizer:
         later = ops.cast(ops.not_equal(step, 0), "float32")
         momentum = ops.multiply(later, float(self.ema_momentum))
         rest = ops.subtract(1.0, momentum)
-        for variable, average in zip(self._trainable_variables, self._averages, strict=True):
+        for variable, average in zip(self._trainable_variables, self._model_variables_moving_average, strict=True):
             old = ops.multiply(average.value, ops.cast(momentum, average.dtype))
             average.assign(ops.add(old, ops.multiply(variable.value, ops.cast(rest, average.dtype))))
         if self.ema_overwrite_frequency:
@@ -301,7 +303,7 @@ class Optimizer:
     def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
         """Give variables their averages where ``use_ema``; `fit` does so at its end."""
         for variable in var_list if self.use_ema else ():
-            variable.assign(self._averages[self._get_variable_index(variable)].value)
+            variable.assign(self._model_variables_moving_average[self._get_variable_index(variable)].value)
 
     def scale_loss(self, loss: Any) -> Any:
         """The loss times the loss scale: its gradients are what `apply` takes."""
