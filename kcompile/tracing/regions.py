@@ -50,7 +50,7 @@ class Region:
         own = set(self.parameters)
         found: dict[Value, None] = {}
         seen: set[Any] = set()
-        stack = [v for v in reversed(self.outputs)]
+        stack = list(reversed(self.outputs))
         while stack:
             value = stack.pop()
             if value in own or (value.node in seen and value in found):

@@ -31,7 +31,7 @@ def test_statistics_and_config(name: str, config: dict[str, Any]) -> None:
     # Real Keras's Identity forgets its gain.
     assert plain(ours.get_config()) == (plain(theirs.get_config()) or plain(config))
     assert type(type(ours).from_config(plain(theirs.get_config()))) is type(ours)
-    for shape in SHAPES if name != "Identity" else [(30, 20)]:
+    for shape in {"Identity": [(30, 20)], "Orthogonal": [(60, 40), (3, 3, 10, 30)]}.get(name, SHAPES):
         got, wanted = array(ours(shape)), array(theirs(shape))
         assert (got.shape, got.dtype) == (wanted.shape, np.float32)
         noise = 5 * wanted.std() / np.sqrt(wanted.size) + 1e-6

@@ -107,8 +107,10 @@ CASES: list[Case] = [
     *cases("Embedding", (2, 3), dtype="int64", configs=[{"input_dim": 5, "output_dim": 1}]),
     *cases("Activation", (None, 6), configs=[{"activation": n} for n in NAMES]),
     *cases("Identity", (None, 4)),
-    *cases("ReLU", (4,), configs=options(max_value=[0.5], negative_slope=[0.3], threshold=[0.2])
-           + [{"max_value": 0.6, "negative_slope": 0.1, "threshold": 0.2}, {"max_value": 0.4, "negative_slope": 0.1}]),
+    *cases("ReLU", (4,), configs=[
+        *options(max_value=[0.5], negative_slope=[0.3], threshold=[0.2]),
+        {"max_value": 0.6, "negative_slope": 0.1, "threshold": 0.2}, {"max_value": 0.4, "negative_slope": 0.1},
+    ]),
     *cases("LeakyReLU", (4,), configs=options(negative_slope=[0.1])),
     *cases("ELU", (4,), configs=options(alpha=[0.5])),
     *cases("PReLU", (3, 4), configs=options(shared_axes=[[1], [1, 2]], alpha_initializer=["ones"])),

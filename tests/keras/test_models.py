@@ -163,7 +163,7 @@ def test_subclass_with_training_mask_and_keyword_arguments() -> None:
         class Net(room.Model):
             def __init__(self, **kwargs: Any):
                 super().__init__(**kwargs)
-                self.dense = room.layers.Dense(3)
+                self.dense = room.layers.Dense(3)  # noqa: B023 (made in the same turn of the loop)
 
             def call(self, x: Any, extra: Any = None, scale: float = 1.0, training: Any = None, mask: Any = None) -> Any:
                 y = self.dense(x) * scale
@@ -189,7 +189,7 @@ def test_subclass_that_builds_itself() -> None:
 
         class Net(room.Model):
             def build(self, input_shape: Any) -> None:
-                self.inner = room.layers.Dense(3, name="inner")
+                self.inner = room.layers.Dense(3, name="inner")  # noqa: B023 (as above)
                 self.inner.build(input_shape)
                 self.factor = self.add_weight((), initializer="ones", name="factor")
 

@@ -394,7 +394,7 @@ def test_a_layer_that_calls_torch_trains_eagerly(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
     assert "eagerly" in told[0] and "softplus" in told[0] and "own" in told[0]
-    with pytest.raises(TraceError, match="softplus.*own"):
+    with pytest.raises(TraceError, match=r"softplus.*own"):
         kcompile.export(ours, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
 

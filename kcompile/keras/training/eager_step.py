@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from kcompile.errors import TraceError
 from kcompile.keras import backend, tree
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.variable import Variable
@@ -37,3 +39,20 @@ class EagerStep:
 
 def _detach(x: Any) -> Any:
     return x.detach() if hasattr(x, "detach") else x
+
+
+class Fallback:
+    """Runs the traced step; the eager one where the model's code can't be traced, saying so once."""
+
+    def __init__(self, traced: Any, eager: Any, kind: str):
+        self.traced, self.eager, self.kind = traced, eager, kind
+        self.failed = False
+
+    def __call__(self, batch: Any) -> Any:
+        if not self.failed:
+            try:
+                return self.traced(batch)
+            except TraceError as error:
+                self.failed = True
+                sys.stderr.write(f"kcompile: the {self.kind} step runs eagerly, since it can't be traced: {error}\n")
+        return self.eager(batch)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from kcompile.errors import TraceError, UsageError
+from kcompile.errors import UsageError
 from kcompile.keras import backend, ops, tree
 from kcompile.keras import optimizers as optimizers_module
 from kcompile.keras.callbacks.base import CallbackList, History
@@ -18,7 +17,7 @@ from kcompile.keras.layers import tracking
 from kcompile.keras.metrics.base import Mean, Metric
 from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
 from kcompile.keras.training.data import make_data, split_validation
-from kcompile.keras.training.eager_step import EagerStep
+from kcompile.keras.training.eager_step import EagerStep, Fallback
 from kcompile.keras.training.own_step import OverridableSteps, OwnStep, overridden
 from kcompile.keras.training.progress import ProgressBar
 from kcompile.keras.training.steps import Step, TrainingStep
@@ -390,23 +389,6 @@ class Trainer(OverridableSteps):
         self._step(kind)(next(iter(make_data(x, y, weight, size, False, class_weight))))
         logs = self.get_metrics_result()
         return logs if return_dict else self._in_order(logs)
-
-
-class Fallback:
-    """Runs the traced step; the eager one where the model's code can't be traced, saying so once."""
-
-    def __init__(self, traced: Any, eager: Any, kind: str):
-        self.traced, self.eager, self.kind = traced, eager, kind
-        self.failed = False
-
-    def __call__(self, batch: Any) -> Any:
-        if not self.failed:
-            try:
-                return self.traced(batch)
-            except TraceError as error:
-                self.failed = True
-                sys.stderr.write(f"kcompile: the {self.kind} step runs eagerly, since it can't be traced: {error}\n")
-        return self.eager(batch)
 
 
 def _length(data: Any) -> int | None:
