@@ -14,7 +14,6 @@ from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import config
 from kcompile.keras.random_state import SeedGenerator, make_seed
 
-
 _LOADING: contextvars.ContextVar[bool] = contextvars.ContextVar("kcompile_loading", default=False)
 
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kcompile.ir import DType, Dim, Op, Type, Value, input_value
+from kcompile.ir import Dim, DType, Op, Type, Value, input_value
 from kcompile.ir.dims import substitute, symbol
 from kcompile.keras import backend, naming, tree
 from kcompile.tracing.tensor import SymbolicTensor
