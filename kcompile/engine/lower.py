@@ -156,6 +156,8 @@ class _Lowering:
 
     def _attribute(self, label: str, tensor: torch.Tensor, parameter: bool) -> Any:
         module, parts = self.root, [identifier(p) for p in label.split("/")]
+        if hasattr(fx.GraphModule, parts[0]):
+            parts[0] += "_"  # a layer called "code" must not hide the module's own
         for i, part in enumerate(parts[:-1]):
             child = getattr(module, part, None)
             if child is None:
@@ -181,7 +183,7 @@ class _Lowering:
     def _add_module(self, node: Node, module: nn.Module) -> str:
         base = identifier(node.origin or node.op.name)
         name, count = base, 0
-        while hasattr(self.root, name):
+        while hasattr(self.root, name) or hasattr(fx.GraphModule, name):
             count += 1
             name = f"{base}_{count}"
         self.root.add_module(name, module)

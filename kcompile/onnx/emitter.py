@@ -49,6 +49,8 @@ class Emitter:
         self._origin: str = "" if parent is None else parent._origin
         self._sources: dict[str, tuple[str, int, Dim]] = {} if parent is None else dict(parent._sources)
         self._sizes: dict[Any, str] = {} if parent is None else dict(parent._sizes)
+        # Nodes by operator, operands and attributes: facets of different operators often need the same thing.
+        self._made: dict[Any, tuple[str, ...]] = {} if parent is None else dict(parent._made)
         self._transposed: dict[str, tuple[str, list[int]]] = {} if parent is None else dict(parent._transposed)
         self.root: Emitter = parent.root if parent is not None else self
 
@@ -77,6 +79,10 @@ class Emitter:
             attributes["perm"] = [inner[i] for i in attributes["perm"]]
             if attributes["perm"] == sorted(inner):
                 return operands[0]
+        key = _node_key(op_type, operands, attributes, domain, count)
+        if key in self._made:
+            names = self._made[key]
+            return names if outputs else names[0]
         self._require_schema(op_type, domain)
         label = f"{self._origin}/{op_type}" if self._origin else op_type
         name = self.unique(label)
@@ -84,6 +90,8 @@ class Emitter:
         proto = helper.make_node(op_type, operands, list(results), name=name, domain=domain, **attributes)
         proto.attribute.sort(key=lambda a: a.name)
         self.nodes.append(proto)
+        if key is not None:
+            self._made[key] = results
         if "perm" in attributes:
             self._transposed[name] = operands[0], list(attributes["perm"])
         return results if outputs else results[0]
@@ -334,6 +342,20 @@ class Emitter:
         """Name and type of a graph's input or output; symbolic dims by their text."""
         dims = [str(d) if isinstance(d, Dim) else d for d in type.shape]
         return helper.make_tensor_value_info(name, ELEMENT_TYPES[type.dtype.name], dims)
+
+
+# Two of these with the same operands are still two.
+_DISTINCT = frozenset(
+    {"Bernoulli", "Dropout", "Identity", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+     "RandomUniformLike"}
+)  # fmt: skip
+
+
+def _node_key(op_type: str, operands: list[str], attributes: dict[str, Any], domain: str, count: int) -> Any:
+    """What makes two nodes the same; None for a node that never is (random ones, those with branches)."""
+    if op_type in _DISTINCT or any(isinstance(v, onnx.GraphProto) for v in attributes.values()):
+        return None
+    return op_type, domain, tuple(operands), count, repr(sorted(attributes.items()))
 
 
 def has_facet(op: Op, opset: int) -> bool:
