@@ -151,8 +151,7 @@ class Optimizer:
         """Remember the variables to train; subclasses make their slots."""
         if self.built:
             return
-        self._trainable_variables = list(variables)
-        self._places = {id(v): i for i, v in enumerate(variables)}
+        self._trainable_variables, self._places = list(variables), {id(v): i for i, v in enumerate(variables)}
         self._model_variables_moving_average = (
             self.add_optimizer_variables(variables, "average") if self.use_ema else []
         )
@@ -237,8 +236,7 @@ class Optimizer:
 
     def apply_gradients(self, grads_and_vars: Any) -> Any:
         """`apply` for pairs."""
-        grads, variables = zip(*grads_and_vars, strict=True)
-        return self.apply(list(grads), list(variables))
+        return self.apply(*map(list, zip(*grads_and_vars, strict=True)))
 
     def _pairs(self, grads: Sequence[Any], variables: Sequence[Variable] | None) -> list[tuple[Any, Variable]]:
         """(gradient, variable) where there is a gradient; builds at the first call."""
