@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
-from kcompile.keras.layers.attention import (
-    AdditiveAttention,
-    Attention,
-    GroupedQueryAttention,
-    GroupQueryAttention,
-    MultiHeadAttention,
-)
+from kcompile.keras.layers.attention import GroupedQueryAttention, GroupQueryAttention, MultiHeadAttention
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.convolutional import (
     Conv1D,
@@ -28,6 +22,7 @@ from kcompile.keras.layers.convolutional import (
 )
 from kcompile.keras.layers.core import Activation, Dense, Embedding, Identity, Lambda
 from kcompile.keras.layers.dot import Dot, dot
+from kcompile.keras.layers.dot_attention import AdditiveAttention, Attention
 from kcompile.keras.layers.einsum import EinsumDense
 from kcompile.keras.layers.input_layer import Input, InputLayer
 from kcompile.keras.layers.merging import (

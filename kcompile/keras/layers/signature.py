@@ -29,7 +29,7 @@ class Bound:
     """The arguments of one layer call."""
 
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]):
-        self.signature = _call_signature(type(layer))
+        self.signature = _call_signature(type(layer))  # type: ignore[arg-type]
         self.layer = layer
         kwargs = dict(kwargs)
         names = self.signature.parameters

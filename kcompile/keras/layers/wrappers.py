@@ -44,7 +44,7 @@ class TimeDistributed(Wrapper):
         super().__init__(layer, **kwargs)
         self.supports_masking = True
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         if len(input_shape) < 3:
             raise ValueError(
                 "`TimeDistributed` Layer should be passed an `input_shape` with at least 3 dimensions, received: "
@@ -120,7 +120,7 @@ class Bidirectional(Wrapper):
     def layer(self) -> None:
         self.__dict__.pop("forward_layer", None)
 
-    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:  # type: ignore[override]
         for layer in (self.forward_layer, self.backward_layer):
             with name_scope(layer.name):
                 layer._ensure_built(sequences_shape)

@@ -1,8 +1,11 @@
 """`keras.ops`: functions on tensors, eager in torch or recorded where a model is traced."""
 
+from kcompile.keras.ops.activation import *
 from kcompile.keras.ops.arrays import *
 from kcompile.keras.ops.core import *
 from kcompile.keras.ops.ctc import ctc_loss
 from kcompile.keras.ops.elementwise import *
 from kcompile.keras.ops.nn import *
+from kcompile.keras.ops.reductions import *
 from kcompile.keras.ops.scatter import scatter, segment_sum
+from kcompile.keras.ops.sequences import *

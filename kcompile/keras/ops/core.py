@@ -107,9 +107,11 @@ def _slice_bounds(key: slice, dim: Any) -> tuple[Any, Any, int]:
         raise ValueError(located("slice step cannot be zero"))
     if step < 0:
         start = None if key.start is None else key.start
-        return (dim - 1 if start is None else _from_end(start, dim)), (
-            None if key.stop is None else _from_end(key.stop, dim)
-        ), step
+        return (
+            (dim - 1 if start is None else _from_end(start, dim)),
+            (None if key.stop is None else _from_end(key.stop, dim)),
+            step,
+        )
     start = 0 if key.start is None else _from_end(key.start, dim)
     stop = dim if key.stop is None else _from_end(key.stop, dim)
     return start, stop, step
@@ -263,6 +265,6 @@ def _packed(structure: Any, results: Any) -> Any:
 
 
 __all__ = [
-    "cond", "convert_to_numpy", "convert_to_tensor", "fori_loop", "getitem", "is_tensor", "ndim", "shape", "scan",
+    "cond", "convert_to_numpy", "convert_to_tensor", "fori_loop", "getitem", "is_tensor", "ndim", "scan", "shape",
     "size", "stop_gradient", "while_loop",
 ]  # fmt: skip

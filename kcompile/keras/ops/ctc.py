@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcompile.keras.ops import arrays, core, elementwise, nn
+from kcompile.keras.ops import activation, arrays, core, elementwise, reductions
 from kcompile.keras.ops.common import kind, op, shape_of, tensor
 
 # Stands for log(0): finite, so that differences of two of them are not NaN.
@@ -23,7 +23,7 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
     states = _with_blanks(labels, mask_index)
     batch, steps, _ = shape_of(output)
     count = shape_of(states)[1]
-    logs = nn.log_softmax(output, -1)
+    logs = activation.log_softmax(output, -1)
     chosen = arrays.broadcast_to(arrays.expand_dims(states, 1), (batch, steps, count))
     emitted = arrays.transpose(arrays.take_along_axis(logs, chosen, -1), (1, 0, 2))
     may_skip = _may_skip(states, mask_index)
@@ -33,7 +33,7 @@ def ctc_loss(target: Any, output: Any, target_length: Any, output_length: Any, m
         emission, time = at
         one = _shifted(alphas, 1)
         two = elementwise.where(may_skip, _shifted(alphas, 2), NOTHING)
-        moved = elementwise.add(arrays.logsumexp(arrays.stack([alphas, one, two], -1), -1), emission)
+        moved = elementwise.add(reductions.logsumexp(arrays.stack([alphas, one, two], -1), -1), emission)
         runs = arrays.expand_dims(elementwise.less(time, lasts), -1)
         kept = elementwise.where(runs, elementwise.maximum(moved, NOTHING), alphas)
         return kept, arrays.zeros((), "float32")
@@ -70,5 +70,5 @@ def _ended(alphas: Any, lengths: Any) -> Any:
     in_blank = arrays.take_along_axis(alphas, end, -1)
     in_label = arrays.take_along_axis(alphas, elementwise.maximum(elementwise.subtract(end, 1), 0), -1)
     in_label = elementwise.where(elementwise.greater(end, 0), in_label, NOTHING)
-    total = arrays.logsumexp(arrays.concatenate([in_blank, in_label], -1), -1)
+    total = reductions.logsumexp(arrays.concatenate([in_blank, in_label], -1), -1)
     return elementwise.where(elementwise.less(total, NOTHING / 10), float("inf"), elementwise.negative(total))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math as pymath
 from typing import Any
 
-
 from kcompile.keras.ops.common import common, float_dtype, kind, on_float, op, run, tensor
 from kcompile.operators import arithmetic, logic, math
 
@@ -103,7 +102,7 @@ def absolute(x: Any) -> Any:
     return tensor(x) if kind(x).is_bool else run(arithmetic.Absolute(), x)
 
 
-abs = absolute  # noqa: A001
+abs = absolute
 
 
 @op
@@ -160,7 +159,7 @@ ceil = _float_function("ceil", math.Ceil, "The smallest integer not below x.")
 
 
 @op
-def round(x: Any, decimals: int = 0) -> Any:  # noqa: A001
+def round(x: Any, decimals: int = 0) -> Any:
     """The nearest number with so many decimals; halves go to the even one."""
     if not kind(x).is_float:
         return tensor(x)
@@ -301,21 +300,19 @@ def logaddexp(x1: Any, x2: Any) -> Any:
 @op
 def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """True where |x1 - x2| <= atol + rtol * |x2|."""
-    close = logical_or(
-        equal(x1, x2), less_equal(absolute(subtract(x1, x2)), add(atol, multiply(rtol, absolute(x2))))
-    )
+    close = logical_or(equal(x1, x2), less_equal(absolute(subtract(x1, x2)), add(atol, multiply(rtol, absolute(x2)))))
     finite = logical_and(isfinite(x1), isfinite(x2))
     close = logical_or(logical_and(close, finite), equal(x1, x2))
     return logical_or(close, logical_and(isnan(x1), isnan(x2))) if equal_nan else close
 
 
 @op
-def cast(x: Any, dtype: Any) -> Any:  # noqa: F811
+def cast(x: Any, dtype: Any) -> Any:
     """x in another dtype."""
     return tensor(x, dtype)
 
 
-def saturate_cast(x: Any, dtype: Any) -> Any:  # noqa: F811
+def saturate_cast(x: Any, dtype: Any) -> Any:
     """x in another dtype, values outside of its range held at its ends."""
     import numpy as np
 
@@ -329,12 +326,77 @@ def saturate_cast(x: Any, dtype: Any) -> Any:  # noqa: F811
 
 
 __all__ = [
-    "abs", "absolute", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "bitwise_and",
-    "bitwise_invert", "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "cast",
-    "ceil", "clip", "cos", "cosh", "deg2rad", "divide", "divide_no_nan", "equal", "erf", "erfinv", "exp", "expm1",
-    "floor", "floor_divide", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "left_shift",
-    "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "maximum", "minimum", "mod", "multiply", "negative", "not_equal", "power", "reciprocal",
-    "right_shift", "round", "rsqrt", "saturate_cast", "sign", "sin", "sinh", "sqrt", "square", "subtract", "tan",
-    "tanh", "true_divide", "trunc", "where",
+    "abs",
+    "absolute",
+    "add",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "cast",
+    "ceil",
+    "clip",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "divide",
+    "divide_no_nan",
+    "equal",
+    "erf",
+    "erfinv",
+    "exp",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "greater",
+    "greater_equal",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "left_shift",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "negative",
+    "not_equal",
+    "power",
+    "reciprocal",
+    "right_shift",
+    "round",
+    "rsqrt",
+    "saturate_cast",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "true_divide",
+    "trunc",
+    "where",
 ]  # fmt: skip
