@@ -72,7 +72,9 @@ class Variational(keras.Model):
 
     def __init__(self, size=8, **kwargs):
         super().__init__(**kwargs)
-        self.encode = keras.Sequential([keras.Input((8, 8, 1)), *encoder_layers(), layers.Dense(2 * size)], name="encode")
+        self.encode = keras.Sequential(
+            [keras.Input((8, 8, 1)), *encoder_layers(), layers.Dense(2 * size)], name="encode"
+        )
         self.decode = keras.Sequential(
             [keras.Input((size,), name="code"), *decoder_layers(), layers.Conv2D(1, 3, padding="same", name="logits")],
             name="decode",

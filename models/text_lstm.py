@@ -58,5 +58,9 @@ def train(model, epochs=25):
 
 if __name__ == "__main__":
     train(model)
-    for name, share in zip(("Ada", "Alan", "Grace", "Dennis"), model.predict(encode(["Ada", "Alan", "Grace", "Dennis"]), verbose=0), strict=True):
+    for name, share in zip(
+        ("Ada", "Alan", "Grace", "Dennis"),
+        model.predict(encode(["Ada", "Alan", "Grace", "Dennis"]), verbose=0),
+        strict=True,
+    ):
         print(f"{name}: {share[0]:.2f}")

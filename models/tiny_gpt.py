@@ -6,9 +6,9 @@ growing length, and a second file, which keeps keys and values, one character at
 
 import sys
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
-from pydoc_data.topics import topics
 
 import kcompile
 from kcompile import keras
@@ -127,7 +127,9 @@ def train(model, epochs=6, rows=None):
     model.compile(keras.optimizers.Adam(2e-3, clipnorm=1.0), loss, metrics=["accuracy"])
     model.fit(x, y, batch_size=32, epochs=epochs, validation_data=(x_test, y_test))
     found = model.evaluate(x_test, y_test, verbose=0)[0]
-    print(f"test loss {found:.4f} nats, {found / np.log(2):.3f} bits a character (uniform: {np.log2(len(ALPHABET)):.2f})")
+    print(
+        f"test loss {found:.4f} nats, {found / np.log(2):.3f} bits a character (uniform: {np.log2(len(ALPHABET)):.2f})"
+    )
 
 
 def write(run, start, count):
@@ -142,7 +144,9 @@ def write(run, start, count):
 def write_with_cache(run, start, count):
     """The same text by the second file, each character read once; start and count make at most LENGTH."""
     codes = [ALPHABET.index(c) for c in start]
-    kept = {f"{k}_{i}": np.zeros((1, 0, HEADS, WIDTH // HEADS), "float32") for i in range(BLOCKS) for k in ("key", "value")}
+    kept = {
+        f"{k}_{i}": np.zeros((1, 0, HEADS, WIDTH // HEADS), "float32") for i in range(BLOCKS) for k in ("key", "value")
+    }
     place = 0
     while len(codes) < len(start) + count:
         while place < len(codes):

@@ -56,7 +56,9 @@ def close(a: np.ndarray, b: np.ndarray, rtol: float = RTOL, atol: float | None =
     np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale if atol is None else atol, err_msg=what)
 
 
-def symbolic(types: Sequence[Type | None], arrays: Sequence[np.ndarray | None], dims: dict[tuple[int, int], str]) -> list:
+def symbolic(
+    types: Sequence[Type | None], arrays: Sequence[np.ndarray | None], dims: dict[tuple[int, int], str]
+) -> list:
     """``types`` with the dims ``{(operand, axis): symbol name}`` made symbolic."""
     made: list[Type | None] = []
     for i, type in enumerate(types):

@@ -81,7 +81,9 @@ def test_any_batch_gives_the_models_numbers(trained: Any) -> None:
     for batch, length in ((1, 9), (2, 40), (33, 17)):
         shape = [length if d is None else d for d in module.model.input_shape[1:]]
         generator = np.random.default_rng(batch)
-        made = generator.integers(1, 27, (batch, *shape)) if "int" in kind else generator.standard_normal((batch, *shape))
+        made = (
+            generator.integers(1, 27, (batch, *shape)) if "int" in kind else generator.standard_normal((batch, *shape))
+        )
         x = made.astype(kind)
         wanted = module.model.predict(x, verbose=0)
         np.testing.assert_allclose(run(x), wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())

@@ -21,12 +21,16 @@ def _float(dtype: Any) -> Any:
 
 def uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Uniform numbers in [minval, maxval)."""
-    return _run(operators.RandomUniform(tuple(shape), float(minval), float(maxval), _float(dtype), draw_number()), seed=seed)
+    return _run(
+        operators.RandomUniform(tuple(shape), float(minval), float(maxval), _float(dtype), draw_number()), seed=seed
+    )
 
 
 def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Normal numbers."""
-    return _run(operators.RandomNormal(tuple(shape), float(mean), float(stddev), _float(dtype), draw_number()), seed=seed)
+    return _run(
+        operators.RandomNormal(tuple(shape), float(mean), float(stddev), _float(dtype), draw_number()), seed=seed
+    )
 
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:

@@ -285,7 +285,9 @@ def test_a_gzip_bomb(tmp_path: Path, little_memory: None) -> None:
     chunk = zlib.compress(bytes(rows * 1024 * 4), 9)
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
-        made = file.create_dataset("layers/dense/vars/0", (rows, 1 << 14), "f4", chunks=(rows, 1024), compression="gzip")
+        made = file.create_dataset(
+            "layers/dense/vars/0", (rows, 1 << 14), "f4", chunks=(rows, 1024), compression="gzip"
+        )
         for i in range(16):
             made.id.write_direct_chunk((0, 1024 * i), chunk)
         file.create_dataset("layers/dense/vars/1", data=np.zeros(1 << 14, "f4"))

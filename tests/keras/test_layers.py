@@ -233,7 +233,9 @@ def check_gradients(case: Case, ours: Any, theirs: Any) -> None:
     found = []
     for layer in (ours, theirs):
         given = case.inputs(*SMALL)
-        x = [torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in (given if isinstance(given, list) else [given])]
+        x = [
+            torch.tensor(a, requires_grad=a.dtype.kind == "f") for a in (given if isinstance(given, list) else [given])
+        ]
         outputs = layer(x if len(x) > 1 else x[0])
         flat = [o for o in keras.tree.leaves(outputs) if o.requires_grad]
         loss = sum((o * torch.from_numpy(numbers(tuple(o.shape), 9)).to(o.dtype)).sum() for o in flat)

@@ -205,7 +205,13 @@ def test_multi_head_attention(layer: str, options: dict[str, Any], call: dict[st
         heads = {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2}
         options = {k: v for k, v in options.items() if k not in ("value_dim", "output_shape")}
     made = agree(lambda L: getattr(L, layer)(**heads, **options), steps(), steps(seed=1), **call)
-    agree(lambda L: getattr(L, layer)(**heads, **options), steps(), steps(length=5, seed=1), steps(length=5, seed=2), **call)
+    agree(
+        lambda L: getattr(L, layer)(**heads, **options),
+        steps(),
+        steps(length=5, seed=1),
+        steps(length=5, seed=2),
+        **call,
+    )
     if not call.get("return_attention_scores"):
         exported(made, steps(), steps(), **call)
 

@@ -22,7 +22,9 @@ def both(builder: Any) -> tuple[Any, Any]:
     keras.utils.clear_session()
     real.utils.clear_session()
     ours, theirs = builder(keras), builder(real)
-    values = [abs(numbers(w.shape, i)) if "variance" in w.path else numbers(w.shape, i) for i, w in enumerate(theirs.weights)]
+    values = [
+        abs(numbers(w.shape, i)) if "variance" in w.path else numbers(w.shape, i) for i, w in enumerate(theirs.weights)
+    ]
     ours.set_weights(values)
     theirs.set_weights(values)
     return ours, theirs
@@ -81,7 +83,9 @@ NOISE = {"shared_object_id", "registered_name"}
 def strip(config: Any) -> Any:
     if isinstance(config, dict):
         kept = {k: strip(v) for k, v in config.items() if k not in NOISE and v != {"input_shape": None}}
-        return {k: v for k, v in kept.items() if v or k not in ("compile_config", "mask", "sparse", "ragged", "optional")}
+        return {
+            k: v for k, v in kept.items() if v or k not in ("compile_config", "mask", "sparse", "ragged", "optional")
+        }
     return [strip(c) for c in config] if isinstance(config, list) else config
 
 
@@ -165,7 +169,9 @@ def test_subclass_with_training_mask_and_keyword_arguments() -> None:
                 super().__init__(**kwargs)
                 self.dense = room.layers.Dense(3)  # noqa: B023 (made in the same turn of the loop)
 
-            def call(self, x: Any, extra: Any = None, scale: float = 1.0, training: Any = None, mask: Any = None) -> Any:
+            def call(
+                self, x: Any, extra: Any = None, scale: float = 1.0, training: Any = None, mask: Any = None
+            ) -> Any:
                 y = self.dense(x) * scale
                 y = y if extra is None else y + extra
                 y = y if mask is None else y * mask

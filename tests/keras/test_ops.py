@@ -33,18 +33,33 @@ def rows(names: str, *given: Row) -> None:
 
 
 NONE: dict[str, Any] = {}
-rows("exp expm1 sin cos tan sinh cosh tanh arcsinh arctan erf floor ceil negative absolute abs sign square sigmoid "
-     "log_sigmoid softplus softsign silu swish selu hard_sigmoid hard_silu hard_swish hard_tanh tanh_shrink "
-     "sparse_sigmoid sparse_plus relu relu6 deg2rad round trunc isnan isinf isfinite ravel zeros_like ones_like "
-     "stop_gradient", ((A,), NONE))
+rows(
+    "exp expm1 sin cos tan sinh cosh tanh arcsinh arctan erf floor ceil negative absolute abs sign square sigmoid "
+    "log_sigmoid softplus softsign silu swish selu hard_sigmoid hard_silu hard_swish hard_tanh tanh_shrink "
+    "sparse_sigmoid sparse_plus relu relu6 deg2rad round trunc isnan isinf isfinite ravel zeros_like ones_like "
+    "stop_gradient",
+    ((A,), NONE),
+)
 rows("log log1p log2 log10 sqrt rsqrt reciprocal", ((POSITIVE,), NONE))
 rows("arcsin arccos erfinv arctanh", ((UNIT * 0.9,), NONE))
 rows("arccosh", ((POSITIVE + 1,), NONE))
-rows("exp sqrt sin tanh log1p sigmoid negative absolute sign square floor ceil round trunc isfinite relu "
-     "ones_like zeros_like", ((abs(INTS),), NONE))
-rows("add subtract multiply divide true_divide maximum minimum arctan2 logaddexp equal not_equal less less_equal "
-     "greater greater_equal", ((A, B), NONE), ((INTS, MORE), NONE), ((A, B[:, :1]), NONE), ((A, 2.5), NONE), ((INTS, 2), NONE),
-     ((INTS, A), NONE), ((A, INTS), NONE), ((INTS, 0.5), NONE))
+rows(
+    "exp sqrt sin tanh log1p sigmoid negative absolute sign square floor ceil round trunc isfinite relu "
+    "ones_like zeros_like",
+    ((abs(INTS),), NONE),
+)
+rows(
+    "add subtract multiply divide true_divide maximum minimum arctan2 logaddexp equal not_equal less less_equal "
+    "greater greater_equal",
+    ((A, B), NONE),
+    ((INTS, MORE), NONE),
+    ((A, B[:, :1]), NONE),
+    ((A, 2.5), NONE),
+    ((INTS, 2), NONE),
+    ((INTS, A), NONE),
+    ((A, INTS), NONE),
+    ((INTS, 0.5), NONE),
+)
 rows("add multiply maximum minimum equal", ((BOOLS, INTS), NONE))
 rows("floor_divide mod", ((A, B), NONE), ((INTS, MORE), NONE), ((A, 0.7), NONE), ((INTS, 3), NONE))
 rows("power", ((POSITIVE, B), NONE), ((A, 2), NONE), ((POSITIVE, 0.5), NONE), ((MORE, 2), NONE))
@@ -54,14 +69,34 @@ rows("logical_not", ((BOOLS,), NONE), ((INTS,), NONE))
 rows("bitwise_and bitwise_or bitwise_xor", ((INTS, MORE), NONE))
 rows("bitwise_not bitwise_invert", ((INTS,), NONE))
 rows("left_shift bitwise_left_shift right_shift bitwise_right_shift", ((MORE, INTS % 3), NONE))
-rows("where", ((BOOLS, A, B), NONE), ((BOOLS, A, 0.0), NONE), ((BOOLS, INTS, MORE), NONE), ((BOOLS[..., :1], A, B), NONE))
+rows(
+    "where", ((BOOLS, A, B), NONE), ((BOOLS, A, 0.0), NONE), ((BOOLS, INTS, MORE), NONE), ((BOOLS[..., :1], A, B), NONE)
+)
 rows("clip", ((A,), {"x_min": -0.5, "x_max": 0.5}), ((INTS,), {"x_min": -1, "x_max": 2}))
 rows("isclose", ((A, A + 1e-7), NONE), ((A, B), {"atol": 1.0}))
-rows("cast", *(((x,), {"dtype": d}) for x in (A, INTS, BOOLS) for d in ("float32", "float16", "int32", "int64", "bool", "uint8")
-               if not (d == "uint8" and x is not BOOLS)))
+rows(
+    "cast",
+    *(
+        ((x,), {"dtype": d})
+        for x in (A, INTS, BOOLS)
+        for d in ("float32", "float16", "int32", "int64", "bool", "uint8")
+        if not (d == "uint8" and x is not BOOLS)
+    ),
+)
 
-rows("sum mean max min prod std var amax amin", *(((A,), k) for k in (
-    NONE, {"axis": 1}, {"axis": -1, "keepdims": True}, {"axis": (0, 2)}, {"axis": [1, 2], "keepdims": True})))
+rows(
+    "sum mean max min prod std var amax amin",
+    *(
+        ((A,), k)
+        for k in (
+            NONE,
+            {"axis": 1},
+            {"axis": -1, "keepdims": True},
+            {"axis": (0, 2)},
+            {"axis": [1, 2], "keepdims": True},
+        )
+    ),
+)
 rows("logsumexp", ((A,), NONE), ((A,), {"axis": 1, "keepdims": True}))
 rows("sum mean max min prod", ((INTS,), {"axis": 1}))
 rows("sum mean", ((BOOLS,), {"axis": 1}))
@@ -85,9 +120,12 @@ rows("broadcast_to", ((A[:, :1],), {"shape": (2, 5, 4)}))
 rows("concatenate stack", (([A, B],), {"axis": 1}), (([A, B],), NONE), (([A, INTS],), {"axis": -1}))
 rows("unstack", ((A,), {"axis": 1}))
 rows("split", ((A,), {"indices_or_sections": 2, "axis": -1}), ((A,), {"indices_or_sections": (1, 3), "axis": 1}))
-rows("pad", ((A,), {"pad_width": ((0, 0), (1, 2), (0, 0))}),
-     ((A,), {"pad_width": ((0, 0), (2, 1), (0, 0)), "mode": "reflect"}),
-     ((A,), {"pad_width": ((0, 0), (2, 1), (1, 0)), "mode": "constant", "constant_values": 3}))
+rows(
+    "pad",
+    ((A,), {"pad_width": ((0, 0), (1, 2), (0, 0))}),
+    ((A,), {"pad_width": ((0, 0), (2, 1), (0, 0)), "mode": "reflect"}),
+    ((A,), {"pad_width": ((0, 0), (2, 1), (1, 0)), "mode": "constant", "constant_values": 3}),
+)
 rows("tile", ((A,), {"repeats": (1, 2, 3)}), ((A,), {"repeats": (2, 1)}))
 rows("repeat", ((A,), {"repeats": 2, "axis": 1}), ((A,), {"repeats": 3}))
 rows("flip", ((A,), NONE), ((A,), {"axis": 1}))
@@ -97,12 +135,22 @@ rows("tril triu", ((A,), NONE), ((A,), {"k": 1}), ((A,), {"k": -1}))
 rows("matmul dot", ((A, B.transpose(0, 2, 1)[0]), NONE))
 rows("matmul", ((A, B.transpose(0, 2, 1)), NONE), ((A, B[0, 0]), NONE), ((A[0, 0], B[0, 0]), NONE))
 rows("tensordot", ((A, B[0].T), {"axes": 1}), ((A, B), {"axes": [[1, 2], [1, 2]]}))
-rows("einsum", (("bij,bkj->bik", A, B), NONE), (("bij->ji", A), NONE), (("...ij,...ij->...", A, B), NONE),
-     (("bij,jk", A, B[0].T.copy()), NONE))
+rows(
+    "einsum",
+    (("bij,bkj->bik", A, B), NONE),
+    (("bij->ji", A), NONE),
+    (("...ij,...ij->...", A, B), NONE),
+    (("bij,jk", A, B[0].T.copy()), NONE),
+)
 rows("outer", ((A[0, 0], B[0, 0]), NONE))
 rows("take", ((A, IDS), {"axis": 1}), ((A, IDS), NONE), ((A, np.array([-1, 0])), {"axis": 1}))
 rows("take_along_axis", ((A, np.argsort(A, 1)), {"axis": 1}))
-rows("one_hot", ((IDS,), {"num_classes": 5}), ((IDS,), {"num_classes": 6, "axis": 1}), ((IDS,), {"num_classes": 5, "dtype": "int32"}))
+rows(
+    "one_hot",
+    ((IDS,), {"num_classes": 5}),
+    ((IDS,), {"num_classes": 6, "axis": 1}),
+    ((IDS,), {"num_classes": 5, "dtype": "int32"}),
+)
 rows("full_like", ((A, 2), NONE), ((INTS, 2), NONE), ((A, 1.5), {"dtype": "float16"}))
 
 rows("leaky_relu elu celu gelu glu squareplus soft_shrink hard_shrink softmax log_softmax", ((A,), NONE))
@@ -112,18 +160,36 @@ rows("gelu", ((A,), {"approximate": False}))
 rows("glu softmax log_softmax", ((A[:, :4],), {"axis": 1}))
 rows("softmax log_softmax", ((A,), {"axis": (1, 2)}))
 rows("threshold", ((A,), {"threshold": 0.2, "default_value": -1.0}))
-rows("max_pool average_pool", ((IMAGE,), {"pool_size": 2}), ((IMAGE,), {"pool_size": 3, "strides": 1, "padding": "same"}))
+rows(
+    "max_pool average_pool", ((IMAGE,), {"pool_size": 2}), ((IMAGE,), {"pool_size": 3, "strides": 1, "padding": "same"})
+)
 rows("max_pool", ((IMAGE,), {"pool_size": 3, "strides": 2, "padding": "same"}))
-rows("conv", ((IMAGE, KERNEL), NONE), ((IMAGE, KERNEL), {"strides": 2, "padding": "same"}), ((IMAGE, KERNEL), {"dilation_rate": 2}))
+rows(
+    "conv",
+    ((IMAGE, KERNEL), NONE),
+    ((IMAGE, KERNEL), {"strides": 2, "padding": "same"}),
+    ((IMAGE, KERNEL), {"dilation_rate": 2}),
+)
 rows("depthwise_conv", ((IMAGE, KERNEL[..., :2]), {"padding": "same"}))
 rows("separable_conv", ((IMAGE, KERNEL[..., :2], numbers((1, 1, 8, 3))), {"padding": "same"}))
 rows("conv_transpose", ((IMAGE, KERNEL.transpose(0, 1, 3, 2)), {"strides": 2, "padding": "same"}))
 rows("binary_crossentropy", ((np.float32(BOOLS), PROBABILITIES), NONE), ((np.float32(BOOLS), A), {"from_logits": True}))
-rows("categorical_crossentropy", ((PROBABILITIES[:, ::-1].copy(), PROBABILITIES), NONE),
-     ((PROBABILITIES, A), {"from_logits": True}))
-rows("sparse_categorical_crossentropy", ((INTS[..., 0] % 4, PROBABILITIES), NONE), ((INTS[..., 0] % 4, A), {"from_logits": True}))
+rows(
+    "categorical_crossentropy",
+    ((PROBABILITIES[:, ::-1].copy(), PROBABILITIES), NONE),
+    ((PROBABILITIES, A), {"from_logits": True}),
+)
+rows(
+    "sparse_categorical_crossentropy",
+    ((INTS[..., 0] % 4, PROBABILITIES), NONE),
+    ((INTS[..., 0] % 4, A), {"from_logits": True}),
+)
 rows("layer_normalization rms_normalization", ((A, A[0, 0]), {"axis": -1, "epsilon": 0.1}))
-rows("dot_product_attention", ((IMAGE, IMAGE[:, :, ::-1].copy(), IMAGE), NONE), ((IMAGE, IMAGE, IMAGE), {"is_causal": True}))
+rows(
+    "dot_product_attention",
+    ((IMAGE, IMAGE[:, :, ::-1].copy(), IMAGE), NONE),
+    ((IMAGE, IMAGE, IMAGE), {"is_causal": True}),
+)
 
 # Functions that other tests hold: those of layers of the same name, of control flow, of indexing, of a later room.
 OTHERS = {
@@ -195,7 +261,9 @@ NEW: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
 def test_new_arrays(name: str, args: Any, options: Any) -> None:
     if not hasattr(ops, name):
         pytest.skip(f"keras.ops.{name} is not here yet")
-    for a, b in zip(arrays(getattr(ops, name)(*args, **options)), arrays(getattr(real.ops, name)(*args, **options)), strict=True):
+    for a, b in zip(
+        arrays(getattr(ops, name)(*args, **options)), arrays(getattr(real.ops, name)(*args, **options)), strict=True
+    ):
         close(a, b)
 
 

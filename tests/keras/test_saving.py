@@ -144,7 +144,10 @@ def test_registered_and_given_classes(tmp_path: Path) -> None:
         classes[room] = (layer, room.saving.register_keras_serializable("tests", "Net")(net(room, layer)))
     x = numbers((3, 4))
     for source, target in ((keras, real), (real, keras), (keras, keras)):
-        for make in (lambda room: classes[room][1](4), lambda room: room.Sequential([room.Input((4,)), classes[room][0](3)])):
+        for make in (
+            lambda room: classes[room][1](4),
+            lambda room: room.Sequential([room.Input((4,)), classes[room][0](3)]),
+        ):
             model = make(source)
             model(x)
             model.set_weights([abs(numbers(w.shape, i)) for i, w in enumerate(model.weights)])
@@ -206,7 +209,11 @@ def operation_classes() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for module in ("numpy", "nn", "math", "core", "image"):
         for name, cls in vars(importlib.import_module(f"keras.src.ops.{module}")).items():
-            if isinstance(cls, type) and issubclass(cls, real.Operation) and cls.__module__ == f"keras.src.ops.{module}":
+            if (
+                isinstance(cls, type)
+                and issubclass(cls, real.Operation)
+                and cls.__module__ == f"keras.src.ops.{module}"
+            ):
                 found.setdefault(name.lower(), cls)
     return found
 

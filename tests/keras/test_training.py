@@ -376,6 +376,7 @@ class CallsTorchReal(real.layers.Layer):
 def test_a_layer_that_calls_torch_trains_eagerly(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     models = []
     for room, layer in ((keras, CallsTorch), (real, CallsTorchReal)):
+
         class Net(room.Model):
             def __init__(self, room: Any = room, layer: Any = layer):
                 super().__init__()

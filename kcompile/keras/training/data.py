@@ -142,7 +142,7 @@ def split_validation(arrays: Any, fraction: float) -> tuple[Any, Any]:
     lengths = [len(a) for a in tree.leaves(arrays) if a is not None]
     if not lengths:
         raise ValueError("validation_split needs arrays")
-    at = int(math.floor(lengths[0] * (1.0 - fraction)))
+    at = math.floor(lengths[0] * (1.0 - fraction))
     if at in (0, lengths[0]):
         raise ValueError(
             f"Training data contains {lengths[0]} samples, which is not sufficient to split it into a validation and "
