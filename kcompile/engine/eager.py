@@ -84,3 +84,13 @@ def gradients(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch
     """The loss's gradient for each tensor; zeros where it does not depend on one."""
     found = torch.autograd.grad(loss, list(tensors), allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]
+
+
+def random_state() -> np.ndarray:
+    """The state of torch's CPU generator (a GPU's own generator is not in it)."""
+    return torch.get_rng_state().numpy()
+
+
+def set_random_state(state: np.ndarray) -> None:
+    """Set what `random_state` gave."""
+    torch.set_rng_state(torch.from_numpy(state))

@@ -147,3 +147,54 @@ def test_csv_logger(tmp_path: Path, separator: str) -> None:
 def test_missing_value_is_said() -> None:
     with pytest.warns(UserWarning, match="`nothing` is not available.*loss"):
         fitted([keras.callbacks.EarlyStopping("nothing")], 1)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def trainee(seeded: bool) -> Any:
+    keras.utils.set_random_seed(3)
+    drop = keras.layers.Dropout(0.5, seed=7 if seeded else None)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(8, activation="relu"), drop, keras.layers.Dense(2)])
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+@pytest.mark.parametrize("seeded", [False, True])
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path, seeded: bool) -> None:
+    x, y = numbers((40, 3), 0, "float32"), numbers((40, 2), 1, "float32")
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if self.epoch == 3 and batch == 1:
+                raise Killed
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+
+    whole = trainee(seeded)
+    whole.fit(x, y, batch_size=8, epochs=6, verbose=0)
+    first = trainee(seeded)
+    with pytest.raises(Killed):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        first.fit(x, y, batch_size=8, epochs=6, verbose=0, callbacks=[backup, Kill()])
+    # What the dead process had drawn since is of no account to the next.
+    second = trainee(seeded)
+    keras.utils.set_random_seed(99)
+    history = second.fit(
+        x, y, batch_size=8, epochs=6, verbose=0, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")]
+    )
+    assert history.epoch == [3, 4, 5]
+    for a, b in zip(second.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not list((tmp_path / "backup").iterdir())
+
+
+def test_a_backup_of_another_model_is_refused(tmp_path: Path) -> None:
+    callback = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    fitted([callback], 1)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    with pytest.raises(UsageError, match="another model"):
+        model.fit(numbers((8, 3), 0, "float32"), numbers((8, 2), 1, "float32"), verbose=0, callbacks=[callback])

@@ -240,9 +240,12 @@ class Trainer(OverridableSteps):
         runner = CallbackList([*given, history], self, epochs=epochs, steps=total, verbose=verbose)
         self.stop_training = False
         self.history = history
+        self._initial_epoch: int | None = None
         runner.call("on_train_begin")
+        # BackupAndRestore may have found more epochs done.
+        first = initial_epoch if self._initial_epoch is None else self._initial_epoch
         batches = iter(data)
-        for epoch in range(initial_epoch, epochs):
+        for epoch in range(first, epochs):
             self.reset_metrics()
             runner.call("on_epoch_begin", epoch)
             if steps_per_epoch is None:
