@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import MissingError
-from kcompile.ir import DType, Op, Value, dtype
+from kcompile.ir import DType, Op, dtype
 from kcompile.keras import config, tree
 from kcompile.tracing import tensor as trace_tensor
 from kcompile.tracing import variable as trace_variable
@@ -28,7 +29,19 @@ def engine() -> ModuleType:
         ) from error
     import kcompile.engine.eager as eager
 
+    if _PENDING_SEED:
+        eager.seed(_PENDING_SEED.pop())
     return eager
+
+
+_PENDING_SEED: list[int] = []
+
+
+def seed_engine(seed: int) -> None:
+    """Seed torch's generators: now, or when torch is loaded (seeding must not load it)."""
+    _PENDING_SEED[:] = [seed]
+    if "torch" in sys.modules:
+        engine()
 
 
 def apply(op: Op, operands: Sequence[Any], common: DType | None = None) -> Any:
@@ -40,11 +53,6 @@ def apply(op: Op, operands: Sequence[Any], common: DType | None = None) -> Any:
     return engine().apply(op, [_stored(x) for x in operands], common)
 
 
-def record_values(op: Op, *values: Value | None) -> Any:
-    """An operator on IR values inside a trace."""
-    return record(op, *values)
-
-
 class Functional:
     """Filled in by `kcompile.keras.symbolic` and `kcompile.keras.ops`: calls on a functional model's tensors."""
 
@@ -52,11 +60,6 @@ class Functional:
 
 
 FUNCTIONAL = Functional()
-
-
-def is_symbolic(*xs: Any) -> bool:
-    """True inside a trace, or where any leaf of ``xs`` is a symbolic tensor."""
-    return current_tracer() is not None or any(isinstance(x, SymbolicTensor) for x in tree.leaves(xs))
 
 
 def is_tensor(x: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random as python_random
-import sys
 from typing import Any
 
 import numpy as np
@@ -19,23 +18,12 @@ def make_seed() -> int:
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed Python's, numpy's and torch's generators; torch's only where torch is loaded already or later."""
+    """Seed Python's, numpy's and torch's generators; torch's at the latest when it is loaded."""
     if not isinstance(seed, int):
         raise ValueError(f"Expected `seed` argument to be an integer. Received: seed={seed} (of type {type(seed)})")
     python_random.seed(seed)
     np.random.seed(seed)
-    if "torch" in sys.modules:
-        backend.engine().seed(seed)
-    _PENDING[0] = seed
-
-
-def take_pending_seed() -> int | None:
-    """The seed that was set before torch was loaded, once."""
-    seed, _PENDING[0] = _PENDING[0], None
-    return seed
-
-
-_PENDING: list[int | None] = [None]
+    backend.seed_engine(seed)
 
 
 class SeedGenerator:

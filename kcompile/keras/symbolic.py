@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kcompile.ir import Dim, DType, Op, Type, Value, input_value
+from kcompile.ir import Dim, DType, Op, Type, input_value
 from kcompile.ir.dims import substitute, symbol
 from kcompile.keras import backend, naming, tree
 from kcompile.tracing.tensor import SymbolicTensor
@@ -173,11 +173,6 @@ def _operator(op: Op, operands: Sequence[Any], common: DType | None) -> Any:
     from kcompile.keras import ops
 
     return call_function(getattr(ops, _NAMES.get(op.name, op.name)), tuple(operands), {})
-
-
-def as_value(x: SymbolicTensor) -> Value:
-    """The IR value of a symbolic tensor."""
-    return x.value
 
 
 backend.FUNCTIONAL.operator = _operator

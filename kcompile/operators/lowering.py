@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kcompile.errors import UnsupportedError
 from kcompile.ir import Graph, Node, Value
-from kcompile.ir.graph import is_leaf, topological
+from kcompile.ir.graph import is_leaf
 from kcompile.ir.op import Op, Unsupported, origin
 
 
@@ -34,18 +34,6 @@ def expand(graph: Graph, has: Callable[[Op], bool], target: str) -> Graph:
 def describe(node: Node) -> str:
     """``operator 'svd' in layer 'block/whiten'`` for messages."""
     return f"operator {node.op.name!r}" + (f" in layer {node.origin!r}" if node.origin else "")
-
-
-def decomposed(op: Op, *inputs: Value | None) -> tuple[Value, ...]:
-    """The results of an operator's decomposition, always as a tuple."""
-    result = op.decompose(*inputs)
-    return result if isinstance(result, tuple) else (result,)
-
-
-def new_nodes(results: Sequence[Value], inputs: Sequence[Value | None]) -> list[Node]:
-    """Nodes between ``inputs`` and ``results``, operands first."""
-    done = {v: True for i in inputs if i is not None for v in i.node.results}
-    return list(topological(results, (), done))
 
 
 def _reason(op: Op, target: str) -> str:
