@@ -3,6 +3,7 @@
 from kcompile.keras import (
     activations,
     callbacks,
+    catalogue,
     config,
     constraints,
     dtype_policies,

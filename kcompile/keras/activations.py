@@ -32,6 +32,9 @@ from kcompile.keras.ops import (
     tanh_shrink,
     threshold,
 )
+from kcompile.keras.saving.lookup import find_function
+from kcompile.keras.saving.registration import custom_object_scope
+from kcompile.keras.saving.serialization import serialize_keras_object
 
 
 def linear(x: Any) -> Any:
@@ -78,20 +81,14 @@ _ALIASES = {"swish": silu, "hard_swish": hard_silu}
 
 def get(identifier: Any) -> Any:
     """The function for a name, a config or a callable; None is `linear`."""
-    from kcompile.keras.saving.lookup import find_function
-
     return linear if identifier is None else find_function(identifier, FUNCTIONS, "activation", _ALIASES)
 
 
 def serialize(activation: Any) -> Any:
     """The name that `get` takes, or a config for a registered function."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     return activation.__name__ if activation in FUNCTIONS else serialize_keras_object(activation)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    from kcompile.keras.saving.registration import custom_object_scope
-
     with custom_object_scope(custom_objects or {}):
         return get(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras import config, ops
+from kcompile.keras.saving.lookup import find
 
 
 class Constraint:
@@ -80,6 +81,4 @@ CLASSES: tuple[type[Constraint], ...] = (MaxNorm, NonNeg, UnitNorm, MinMaxNorm)
 
 def get(identifier: Any) -> Any:
     """The constraint for a name, a config, a class or a callable; None stays None."""
-    from kcompile.keras.saving.lookup import find
-
     return find(identifier, CLASSES, "constraint")

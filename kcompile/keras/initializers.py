@@ -13,6 +13,7 @@ import numpy as np
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import config
 from kcompile.keras.random_state import SeedGenerator, make_seed
+from kcompile.keras.saving.lookup import find
 
 _LOADING: contextvars.ContextVar[bool] = contextvars.ContextVar("kcompile_loading", default=False)
 
@@ -278,8 +279,6 @@ _ALIASES = {"uniform": RandomUniform, "normal": RandomNormal, "zero": Zeros, "on
 
 def get(identifier: Any) -> Any:
     """The initialiser for a name, a config, a class, an array or a callable; None stays None."""
-    from kcompile.keras.saving.lookup import find
-
     if isinstance(identifier, np.ndarray):
         return Constant(identifier)
     return find(identifier, CLASSES, "initializer", _ALIASES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras import ops
+from kcompile.keras.saving.lookup import find
 
 
 class Regularizer:
@@ -77,6 +78,4 @@ CLASSES: tuple[type[Regularizer], ...] = (L1, L2, L1L2)
 
 def get(identifier: Any) -> Any:
     """The regulariser for a name, a config, a class or a callable; None stays None."""
-    from kcompile.keras.saving.lookup import find
-
     return find(identifier, CLASSES, "regularizer", {"l1": L1, "l2": L2, "l1_l2": L1L2})

@@ -104,6 +104,7 @@ from kcompile.keras.layers.separable import (
 )
 from kcompile.keras.layers.signature import InputSpec
 from kcompile.keras.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 # What a file may name: `keras.layers` and the class's name.
 CLASSES: tuple[type[Layer], ...] = (
@@ -123,13 +124,9 @@ CLASSES: tuple[type[Layer], ...] = (
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The layer of a config."""
-    from kcompile.keras.saving.serialization import deserialize_keras_object
-
     return deserialize_keras_object(config, custom_objects)
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
     """The config of a layer."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     return serialize_keras_object(layer)

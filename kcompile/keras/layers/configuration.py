@@ -8,6 +8,7 @@ import numpy as np
 
 from kcompile.keras.layers import signature, tracking
 from kcompile.keras.layers.state import LayerState
+from kcompile.keras.saving.serialization import serialize_keras_object
 
 
 class Configurable(LayerState):
@@ -20,8 +21,6 @@ class Configurable(LayerState):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make this layer again; a custom layer's are taken from its ``__init__`` call."""
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         config: dict[str, Any] = {
             "name": self.name,
             "trainable": self.trainable,

@@ -10,6 +10,7 @@ from kcompile.keras import activations, constraints, initializers, ops, regulari
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
+from kcompile.keras.saving.serialization import deserialize_keras_object
 
 
 class Dense(Layer):
@@ -193,8 +194,6 @@ class Lambda(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         # A registered function by its name; bytecode is refused.
         found = {k: deserialize_keras_object(v) for k, v in config.items()}
         return super().from_config(found)

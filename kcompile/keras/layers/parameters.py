@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kcompile.keras import constraints, initializers, regularizers
+from kcompile.keras.saving.serialization import serialize_keras_object
 from kcompile.tracing.variable import Variable
 
 
@@ -34,8 +35,6 @@ def add_parameter(layer: Any, name: str, shape: tuple[int, ...], of: str | None 
 
 def serialized(layer: Any, *weights: str) -> dict[str, Any]:
     """The same as config entries, in Keras's order."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     found: dict[str, Any] = {}
     for suffix in ("initializer", "regularizer"):
         for weight in weights:

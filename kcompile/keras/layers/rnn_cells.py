@@ -10,6 +10,7 @@ from kcompile.keras import activations, initializers, ops, random, tree
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.random_state import SeedGenerator
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 
 class RecurrentCell(Layer):
@@ -257,14 +258,10 @@ class StackedRNNCells(Layer):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         return {**super().get_config(), "cells": [serialize_keras_object(c) for c in self.cells]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         config = dict(config)
         return cls([deserialize_keras_object(c) for c in config.pop("cells")], **config)
 

@@ -57,6 +57,9 @@ from kcompile.keras.losses.structured import (
     dice,
     tversky,
 )
+from kcompile.keras.saving.lookup import find_function
+from kcompile.keras.saving.registration import custom_object_scope
+from kcompile.keras.saving.serialization import serialize_keras_object
 
 CLASSES: tuple[type[Loss], ...] = (
     BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
@@ -80,8 +83,6 @@ _CLASS_NAMES = {c.__name__: c for c in CLASSES}
 
 def get(identifier: Any) -> Any:
     """The loss (a function or an object) for a name, a config, a class or a callable; None stays None."""
-    from kcompile.keras.saving.lookup import find_function
-
     if identifier is None:
         return None
     if isinstance(identifier, type):
@@ -91,15 +92,11 @@ def get(identifier: Any) -> Any:
 
 def serialize(loss: Any) -> Any:
     """The config of a loss object, the name of a loss function."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     return serialize_keras_object(loss)
 
 
 def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The loss of a config or a name."""
-    from kcompile.keras.saving.registration import custom_object_scope
-
     with custom_object_scope(custom_objects or {}):
         return get(name)
 

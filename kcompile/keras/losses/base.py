@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcompile.keras import config, dtype_policies, naming, ops, tree
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.tracing.scope import name_scope
 
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
@@ -67,15 +68,11 @@ class LossFunctionWrapper(Loss):
         return self.fn(y_true, y_pred, **self._fn_kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         made = {k: serialize_keras_object(v) for k, v in self._fn_kwargs.items()}
         return {**super().get_config(), "fn": serialize_keras_object(self.fn), **made}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         return cls(**{k: deserialize_keras_object(v) for k, v in config.items()})
 
 

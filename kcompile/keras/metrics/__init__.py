@@ -77,6 +77,9 @@ from kcompile.keras.metrics.regression import (
     RootMeanSquaredError,
 )
 from kcompile.keras.naming import to_snake_case
+from kcompile.keras.saving.lookup import find_function
+from kcompile.keras.saving.registration import custom_object_scope
+from kcompile.keras.saving.serialization import serialize_keras_object
 
 CLASSES: tuple[type[Metric], ...] = (
     AUC, Accuracy, BinaryAccuracy, BinaryCrossentropy, BinaryIoU, CategoricalAccuracy, CategoricalCrossentropy,
@@ -104,8 +107,6 @@ _NAMES = {**{c.__name__: c for c in CLASSES}, **{to_snake_case(c.__name__): c fo
 
 def get(identifier: Any) -> Any:
     """The metric (an object or a function) for a name, a config, a class or a callable; None stays None."""
-    from kcompile.keras.saving.lookup import find_function
-
     if identifier is None or isinstance(identifier, Metric):
         return identifier
     if isinstance(identifier, type):
@@ -115,15 +116,11 @@ def get(identifier: Any) -> Any:
 
 def serialize(metric: Any) -> Any:
     """The config of a metric object or function."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     return serialize_keras_object(metric)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The metric of a config or a name."""
-    from kcompile.keras.saving.registration import custom_object_scope
-
     with custom_object_scope(custom_objects or {}):
         return get(config)
 

@@ -9,6 +9,7 @@ import numpy as np
 from kcompile.keras import config, ops
 from kcompile.keras.metrics.base import Metric
 from kcompile.keras.metrics.thresholds import are_even, spread, update_counts
+from kcompile.keras.saving.serialization import deserialize_keras_object
 
 CURVES = {"roc": "ROC", "ROC": "ROC", "pr": "PR", "PR": "PR", "prgain": "PRGAIN", "PRGAIN": "PRGAIN"}
 METHODS = {name: name.lower() for m in ("interpolation", "majoring", "minoring") for name in (m, m.capitalize())}
@@ -152,8 +153,6 @@ class AUC(Metric):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         weights = deserialize_keras_object(config.get("label_weights"))
         return cls(**{**config, "label_weights": weights})
 

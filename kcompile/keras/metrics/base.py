@@ -10,6 +10,7 @@ import numpy as np
 from kcompile.keras import config, dtype_policies, naming, ops
 from kcompile.keras.layers import tracking
 from kcompile.keras.losses.base import apply_mask, squeeze_or_expand_to_same_rank
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.tracing.scope import name_scope, tracing
 from kcompile.tracing.variable import Variable
 
@@ -140,15 +141,11 @@ class MeanMetricWrapper(Mean):
         super().update_state(values, apply_mask(sample_weight, mask, self.dtype, "sum"))
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         made = {k: serialize_keras_object(v) for k, v in self._fn_kwargs.items()}
         return {**super().get_config(), "fn": serialize_keras_object(self._fn), **made}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         return cls(**{k: deserialize_keras_object(v) for k, v in config.items()})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from kcompile.keras import symbolic
 from kcompile.keras.layers import signature
 from kcompile.keras.layers.base import Layer
+from kcompile.keras.saving.serialization import serialize_keras_object
 from kcompile.keras.training.trainer import Trainer
 
 
@@ -128,8 +129,6 @@ class Model(Layer, Trainer):
     def to_json(self, **kwargs: Any) -> str:
         """The model's configuration as JSON."""
         import json
-
-        from kcompile.keras.saving.serialization import serialize_keras_object
 
         return json.dumps(serialize_keras_object(self), **kwargs)
 

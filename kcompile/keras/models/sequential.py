@@ -11,6 +11,7 @@ from kcompile.keras.layers.input_layer import Input, InputLayer
 from kcompile.keras.layers.signature import tuples
 from kcompile.keras.models.functional import adjust_rank
 from kcompile.keras.models.model import Model
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.keras.symbolic import KerasTensor
 
 
@@ -135,8 +136,6 @@ class Sequential(Model):
         return self._tensors
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         config = Layer.get_config(self) if type(self) is Sequential else super().get_config()
         config = {k: config[k] for k in ("name", "trainable", "dtype") if k in config}
         config["layers"] = [serialize_keras_object(layer) for layer in self._stack]
@@ -146,8 +145,6 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         model = cls(name=config.get("name"))
         for layer in config["layers"]:
             model.add(deserialize_keras_object(layer))

@@ -21,6 +21,8 @@ from kcompile.keras.optimizers.nadam import Nadam
 from kcompile.keras.optimizers.rmsprop import RMSprop
 from kcompile.keras.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from kcompile.keras.optimizers.sgd import SGD
+from kcompile.keras.saving.lookup import find
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 CLASSES: tuple[Any, ...] = (
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, LossScaleOptimizer, MultiOptimizer, Muon,
@@ -31,15 +33,11 @@ _BY_LOWER_NAME = {c.__name__.lower(): c for c in CLASSES}
 
 def serialize(optimizer: Optimizer) -> Any:
     """The optimizer's config."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     return serialize_keras_object(optimizer)
 
 
 def deserialize(config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
     """The optimizer of a config; class names of Keras's own optimizers in any case."""
-    from kcompile.keras.saving.serialization import deserialize_keras_object
-
     known = _BY_LOWER_NAME.get(str(config.get("class_name")).lower())
     named = config if known is None else {**config, "class_name": known.__name__}
     return deserialize_keras_object(named, custom_objects)
@@ -50,8 +48,6 @@ def get(identifier: Any) -> Any:
 
     Raises ValueError for what is no optimizer.
     """
-    from kcompile.keras.saving.lookup import find
-
     if isinstance(identifier, dict):
         found = deserialize(identifier)
     else:

@@ -13,6 +13,7 @@ from kcompile.keras import config, naming, ops
 from kcompile.keras.optimizers.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
 from kcompile.keras.optimizers.conditional import only_if
 from kcompile.keras.optimizers.schedules import LearningRateSchedule
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
 from kcompile.tracing.variable import Variable
 
@@ -351,8 +352,6 @@ class Optimizer:
     # ---- configuration
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         held = self._learning_rate
         common = (
             "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
@@ -369,8 +368,6 @@ class Optimizer:
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         config = dict(config)
         if isinstance(config.get("learning_rate"), dict):
-            from kcompile.keras.saving.serialization import deserialize_keras_object
-
             config["learning_rate"] = deserialize_keras_object(config["learning_rate"], custom_objects)
         return cls(**config)
 

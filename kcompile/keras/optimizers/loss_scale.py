@@ -8,6 +8,7 @@ from typing import Any
 from kcompile.keras import initializers, ops
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.keras.optimizers.conditional import only_if
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.tracing.variable import Variable
 
 # Arguments of every optimizer that here belong to the inner one, and the values that mean nothing.
@@ -105,8 +106,6 @@ class LossScaleOptimizer(Optimizer):
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         return {
             "name": self.name,
             "inner_optimizer": serialize_keras_object(self.inner_optimizer),
@@ -116,7 +115,5 @@ class LossScaleOptimizer(Optimizer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         config = dict(config)
         return cls(deserialize_keras_object(config.pop("inner_optimizer"), custom_objects), **config)

@@ -9,6 +9,7 @@ from typing import Any
 from kcompile.keras import ops
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.keras.optimizers.loss_scale import LossScaleOptimizer
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.tracing.variable import Variable
 
 
@@ -57,8 +58,6 @@ class OptimizerMap(MutableMapping[str, Optimizer]):
         return self[variable.path]
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         return {
             "default_optimizer": serialize_keras_object(self._default_optimizer),
             "optimizer_map": serialize_keras_object(self._optimizer_map),
@@ -66,8 +65,6 @@ class OptimizerMap(MutableMapping[str, Optimizer]):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         return cls(
             deserialize_keras_object(config["default_optimizer"], custom_objects),
             deserialize_keras_object(config["optimizer_map"], custom_objects),
@@ -161,15 +158,11 @@ class MultiOptimizer(Optimizer):
             optimizer.finalize_variable_values([v for v in var_list if self._owner[id(v)] == i])
 
     def get_config(self) -> dict[str, Any]:
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         made = serialize_keras_object(self._optimizer_map)
         return {"optimizer_map": made, "loss_scale_factor": self.loss_scale_factor, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         made = deserialize_keras_object(config["optimizer_map"], custom_objects)
         return cls(**{**config, "optimizer_map": made})
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcompile.keras import ops
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 
 class LearningRateSchedule:
@@ -226,13 +227,9 @@ CLASSES: tuple[type[LearningRateSchedule], ...] = (
 
 def serialize(learning_rate_schedule: LearningRateSchedule) -> Any:
     """The schedule's config."""
-    from kcompile.keras.saving.serialization import serialize_keras_object
-
     return serialize_keras_object(learning_rate_schedule)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
     """The schedule of a config."""
-    from kcompile.keras.saving.serialization import deserialize_keras_object
-
     return deserialize_keras_object(config, custom_objects)

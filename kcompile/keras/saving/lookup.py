@@ -8,6 +8,7 @@ from typing import Any
 from kcompile.errors import did_you_mean, printable
 from kcompile.keras.naming import to_snake_case
 from kcompile.keras.saving.registration import find_custom
+from kcompile.keras.saving.serialization import deserialize_keras_object
 
 
 def find(identifier: Any, classes: Sequence[type], what: str, aliases: dict[str, Any] | None = None) -> Any:
@@ -18,8 +19,6 @@ def find(identifier: Any, classes: Sequence[type], what: str, aliases: dict[str,
     if identifier is None:
         return None
     if isinstance(identifier, dict):
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         return deserialize_keras_object(identifier)
     if isinstance(identifier, str):
         table = {c.__name__: c for c in classes} | {to_snake_case(c.__name__): c for c in classes} | (aliases or {})
@@ -39,8 +38,6 @@ def find(identifier: Any, classes: Sequence[type], what: str, aliases: dict[str,
 def find_function(identifier: Any, functions: Sequence[Any], what: str, aliases: dict[str, Any] | None = None) -> Any:
     """A function for a name, a config of a registered one, or a callable. Raises ValueError for an unknown name."""
     if isinstance(identifier, dict):
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         return deserialize_keras_object(identifier)
     if isinstance(identifier, str):
         table = {f.__name__: f for f in functions} | (aliases or {})

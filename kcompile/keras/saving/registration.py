@@ -7,6 +7,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+# What a file may name without anything being registered: Keras's module -> name -> class or function.
+# Filled once, by `kcompile.keras.catalogue`, so that nothing here depends on what it lists.
+BUILTINS: dict[str, dict[str, Any]] = {}
 _REGISTERED: dict[str, Any] = {}
 _SCOPES: list[dict[str, Any]] = []
 

@@ -59,7 +59,7 @@ def _serialize_function(function: Callable[..., Any]) -> Any:
     name = registration.get_registered_name(function)
     module = "builtins"
     if name == function.__name__:
-        tables = _tables()
+        tables = registration.BUILTINS
         if tables["keras.activations"].get(name) is function:
             return name
         own = any(table.get(name) is function for table in tables.values())
@@ -179,45 +179,10 @@ _FUNCTIONAL = "keras.src.models.functional"
 
 def module_of(cls: type) -> str | None:
     """The public module under which Keras writes a class, None for a user's own class."""
-    for module, table in _tables().items():
+    for module, table in registration.BUILTINS.items():
         if table.get(cls.__name__) is cls:
             return module
     return None
-
-
-def _tables() -> dict[str, dict[str, Any]]:
-    """Public classes and functions by Keras's module name."""
-    from kcompile.keras import (
-        activations,
-        constraints,
-        dtype_policies,
-        initializers,
-        layers,
-        losses,
-        metrics,
-        models,
-        optimizers,
-        random_state,
-        regularizers,
-    )
-
-    def named(items: Any) -> dict[str, Any]:
-        return {x.__name__: x for x in items}
-
-    return {
-        "keras.layers": named(layers.CLASSES),
-        "keras": named([models.Sequential, models.Model, dtype_policies.DTypePolicy]),
-        _FUNCTIONAL: named([models.Functional]),
-        "keras.initializers": named(initializers.CLASSES),
-        "keras.regularizers": named(regularizers.CLASSES),
-        "keras.constraints": named(constraints.CLASSES),
-        "keras.optimizers": named(optimizers.CLASSES),
-        "keras.optimizers.schedules": named(optimizers.schedules.CLASSES),
-        "keras.losses": named([*losses.CLASSES, *losses.FUNCTIONS]),
-        "keras.metrics": named([*metrics.CLASSES, *metrics.FUNCTIONS]),
-        "keras.activations": named(activations.FUNCTIONS),
-        "keras.random": named([random_state.SeedGenerator]),
-    }
 
 
 def find_class(config: dict[str, Any]) -> Any:
@@ -229,7 +194,7 @@ def find_class(config: dict[str, Any]) -> Any:
         if found is not None:
             return found
     own = module is None or str(module).startswith(("keras", "tf_keras"))
-    tables = _tables()
+    tables = registration.BUILTINS
     if own:
         # Losses and metrics share names: the module that is named comes first.
         family = str(module).removeprefix("keras.").removeprefix("src.").partition(".")[0]
@@ -255,7 +220,7 @@ def find_function(config: dict[str, Any]) -> Any:
         if found is not None:
             return found
     for module in ("keras.activations", "keras.losses", "keras.metrics"):
-        found = _tables()[module].get(name)
+        found = registration.BUILTINS[module].get(name)
         if found is not None and not isinstance(found, type):
             return found
     raise UnsupportedError(

@@ -15,6 +15,7 @@ from kcompile.keras import optimizers as optimizers_module
 from kcompile.keras.callbacks.base import CallbackList, History
 from kcompile.keras.layers import tracking
 from kcompile.keras.metrics.base import Mean, Metric
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
 from kcompile.keras.training.data import make_data, split_validation
 from kcompile.keras.training.eager_step import EagerStep, Fallback
@@ -85,14 +86,10 @@ class Trainer(OverridableSteps):
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile` as a config."""
-        from kcompile.keras.saving.serialization import serialize_keras_object
-
         return {k: serialize_keras_object(v) for k, v in self._compile_arguments.items()}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with a config, and make the optimizer's variables."""
-        from kcompile.keras.saving.serialization import deserialize_keras_object
-
         known = set(inspect.signature(Trainer.compile).parameters)
         given = {k: deserialize_keras_object(v) for k, v in config.items() if k in known}
         check_names(given.get("loss"), given.get("metrics"), given.get("weighted_metrics"))
