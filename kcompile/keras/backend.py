@@ -142,12 +142,5 @@ def _read(variable: Variable, target: DType) -> Any:
     return eager.read_variable(variable, target)
 
 
-def _getitem(x: Any, key: Any) -> Any:
-    from kcompile.keras.ops import getitem
-
-    return getitem(x, key)
-
-
 trace_tensor.DISPATCH.apply = apply
-trace_tensor.DISPATCH.getitem = _getitem
 trace_variable.EAGER.read = _read

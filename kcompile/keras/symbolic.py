@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kcompile.ir import Dim, DType, Op, Type, input_value
+from kcompile.ir import Dim, Type, input_value
 from kcompile.ir.dims import substitute, symbol
-from kcompile.keras import backend, naming, tree
+from kcompile.keras import naming, tree
 from kcompile.tracing.tensor import SymbolicTensor
 from kcompile.tracing.tracer import Tracer
 
@@ -162,17 +162,3 @@ def _fresh(x: Any) -> Any:
     if mask is not None:
         made._keras_mask = KerasTensor(mask.type)  # type: ignore[attr-defined]
     return made
-
-
-# Python's operators whose function in keras.ops has another name than the IR's operator.
-_NAMES = {"divide": "true_divide", "remainder": "mod", "mat_mul": "matmul", "bitwise_not": "bitwise_invert"}
-
-
-def _operator(op: Op, operands: Sequence[Any], common: DType | None) -> Any:
-    """Python's operators on KerasTensors: the ops function of that name becomes the node."""
-    from kcompile.keras import ops
-
-    return call_function(getattr(ops, _NAMES.get(op.name, op.name)), tuple(operands), {})
-
-
-backend.FUNCTIONAL.operator = _operator

@@ -12,6 +12,7 @@ from kcompile.ir import Graph, Type, input_value, verify
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.call_inputs import InputShape
 from kcompile.keras.layers.input_layer import input_type
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.tensor import SymbolicTensor, lift
@@ -43,15 +44,8 @@ def trace(model: Layer, inputs: Any = None, *, batch: int | None = None, trainin
     return verify(graph.replace(weights=tracer.arrays()))
 
 
-class _Spec:
-    """Shape and dtype of one input; not a container, so that structures keep it whole."""
-
-    def __init__(self, shape: Sequence[int | None], dtype: Any, name: str | None = None):
-        self.shape, self.dtype, self.name = tuple(shape), dtype, name
-
-
 def _inputs_of(model: Layer, inputs: Any) -> tuple[Any, list[str]]:
-    """(structure of `_Spec`, an input name for each)."""
+    """(structure of `InputShape`, an input name for each)."""
     if inputs is None:
         try:
             inputs = model.input if getattr(model, "is_model", False) else None
@@ -89,33 +83,21 @@ def _is_shape(x: Any) -> bool:
 
 def _as_specs(inputs: Any) -> Any:
     if _is_shape(inputs):
-        return _Spec(inputs, "float32")
+        return InputShape(inputs, "float32")
     if isinstance(inputs, dict):
         return {k: _as_specs(v) for k, v in inputs.items()}
     if isinstance(inputs, (list, tuple)):
         return [_as_specs(v) for v in inputs]
-    if isinstance(inputs, _Spec):
+    if isinstance(inputs, InputShape):
         return inputs
     if isinstance(inputs, symbolic.KerasTensor):
-        return _Spec(inputs.shape, inputs.dtype, inputs.name)
+        return InputShape(inputs.shape, inputs.dtype, inputs.name)
     if hasattr(inputs, "shape") and hasattr(inputs, "dtype"):
         shape, dtype = tuple(inputs.shape), inputs.dtype or "float32"
         if isinstance(inputs, np.ndarray) or backend.is_tensor(inputs):
             shape = (None, *shape[1:]) if shape else shape
-        return _Spec(shape, "float32" if str(dtype) == "float64" and isinstance(inputs, np.ndarray) else dtype)
+        return InputShape(shape, "float32" if str(dtype) == "float64" and isinstance(inputs, np.ndarray) else dtype)
     raise UsageError(f"inputs: {type(inputs).__name__} is not an array, a keras.Input or a shape")
-
-
-def called_with(inputs: Any) -> Any:
-    """What a model's first call was given, kept for a later trace: shapes with a free batch, dtypes."""
-
-    def spec(x: Any) -> Any:
-        shape = backend.shape_of(x)
-        free = [None if i == 0 or not isinstance(d, int) else d for i, d in enumerate(shape)]
-        return _Spec(free, backend.dtype_of(x).keras)
-
-    known = [backend.is_array_like(x) for x in tree.leaves(inputs)]
-    return tree.map_structure(spec, inputs) if known and all(known) else None
 
 
 def _output_names(model: Any, outputs: Any, inputs: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, dtype_policies, naming, ops, regularizers, symbolic, tree
 from kcompile.keras.layers import signature
+from kcompile.keras.layers.call_inputs import called_with
 from kcompile.keras.layers.configuration import Configurable
 from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
@@ -186,8 +187,6 @@ class Layer(Configurable):
         training = bound.training(outer.training if outer is not None else None)
         masks = bound.fill_masks()
         if self.is_model and self._called_with is None:
-            from kcompile.keras.tracing import called_with
-
             self._called_with = called_with(bound.inputs)
         if outer is None:
             for layer in self._flatten_layers():
