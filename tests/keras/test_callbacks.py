@@ -149,7 +149,7 @@ def test_missing_value_is_said() -> None:
         fitted([keras.callbacks.EarlyStopping("nothing")], 1)
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818
     """Stands for the end of the process."""
 
 
