@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kcompile.cli.alias import keras_alias
 from kcompile.errors import KcompileError, ScriptError, UsageError, did_you_mean
 
 
@@ -93,7 +94,7 @@ def find_model(namespace: dict[str, Any], path: Path, name: str | None) -> Any:
         return _call(namespace["build"], "build", path)
     raise ScriptError(
         f"{path}: defines no model; call one `model`, or write a function `build()` that returns it "
-        "(models built with another Keras don't count: use `from kcompile import keras`)"
+        "(`import keras` and `from kcompile import keras` are the same in it; models of tensorflow.keras don't count)"
     )
 
 
@@ -109,7 +110,7 @@ def _call(function: Any, name: str, path: Path) -> Any:
 def call_user(function: Any, path: Path, *args: Any) -> Any:
     """A function of the script; what it raises becomes a ScriptError with file and line."""
     try:
-        with _importing_from(path.parent):
+        with _importing_from(path.parent), keras_alias():
             return function(*args)
     except KcompileError as error:
         raise type(error)(f"{_place(error, path)}: {error}") from error
