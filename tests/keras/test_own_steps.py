@@ -107,3 +107,10 @@ def test_trains_as_in_keras(make: Any, optimizer: str) -> None:
         found = [m.evaluate(X, Y, verbose=0, return_dict=True) for m in models]
         assert found[0].keys() == found[1].keys()
         np.testing.assert_allclose(list(found[0].values()), list(found[1].values()), rtol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{"jit_compile": True}, {"steps_per_execution": 4}], ids=str)
+def test_options_without_effect_say_so(options: dict[str, Any]) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.warns(UserWarning, match=f"{next(iter(options))} has no effect yet"):
+        model.compile("sgd", "mse", **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,17 @@ class Trainer(OverridableSteps):
         jit_compile: Any = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """Choose optimizer, losses and metrics, by name or object, for one output or each of several."""
+        """Choose optimizer, losses and metrics, by name or object, for one output or each of several.
+
+        ``jit_compile`` and ``steps_per_execution`` are kept for the config; asking for either is a warning, since
+        the traced step runs in PyTorch as it is.
+        """
+        for argument, asked in (
+            ("jit_compile", jit_compile is True),
+            ("steps_per_execution", steps_per_execution != 1),
+        ):
+            if asked:
+                warnings.warn(f"compile: {argument} has no effect yet; the traced step runs as it is", stacklevel=2)
         self.optimizer = optimizers_module.get(optimizer)
         given = self.optimizer
         mixed = self.dtype_policy.name == "mixed_float16"  # type: ignore[attr-defined]
