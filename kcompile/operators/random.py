@@ -132,8 +132,9 @@ class RandomInteger(_Random, name="random_integer"):
     def onnx(self, o: Any, seed: str | None = None) -> str:
         from_zero = self._draw(o, "RandomUniform", f64, seed, low=0.0, high=1.0)
         # In double: the attributes low and high are float32, which has not every integer.
-        wide = o.Mul(from_zero, o.like(self.high - self.low, f64))
-        return o.cast(o.Floor(o.Add(wide, o.like(self.low, f64))), self.dtype)
+        # Floor comes before low: added to a large low, a fraction near 1 would round up to high.
+        steps = o.Floor(o.Mul(from_zero, o.like(self.high - self.low, f64)))
+        return o.cast(o.Add(steps, o.like(self.low, f64)), self.dtype)
 
 
 class Dropout(Op, name="dropout"):

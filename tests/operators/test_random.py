@@ -63,7 +63,7 @@ def test_integers(run, seed, dtype):
 
 @BACKENDS
 def test_large_integers(run):
-    x = draw(run, RandomInteger((1000,), 2**40, 2**40 + 3, i64))
+    x = draw(run, RandomInteger((1_000_000,), 2**40, 2**40 + 3, i64))
     assert set(np.unique(x)) == {2**40, 2**40 + 1, 2**40 + 2}
 
 
