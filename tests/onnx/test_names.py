@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import onnx
@@ -24,6 +25,7 @@ F32 = dtype("f32")
 PAIR = Type(F32, (2, 2))
 A = np.array([[1, -2], [3, 4]], np.float32)
 pytestmark = pytest.mark.torchless
+with_torch = pytest.mark.skipif(find_spec("torch") is None, reason="compares with torch")
 
 
 def x(label: str = "x", type: Type = PAIR) -> Value:
@@ -113,6 +115,7 @@ ENDS = [
 ]
 
 
+@with_torch
 @pytest.mark.parametrize(("make", "outputs"), [e[1:] for e in ENDS], ids=[e[0] for e in ENDS])
 def test_outputs(make: object, outputs: list[str]) -> None:
     v, w = x(), weight("w", PAIR)
@@ -145,6 +148,7 @@ ODD = [
 ]
 
 
+@with_torch
 def test_odd_labels_everywhere_and_colliding() -> None:
     inputs = [x(label) for label in ODD]
     total = inputs[0]
