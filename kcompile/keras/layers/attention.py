@@ -15,6 +15,11 @@ from kcompile.tracing.scope import name_scope
 class _Projected(Layer):
     """Attention between projections of query, key and value; what the two multi-head layers share."""
 
+    _query_dense: EinsumDense
+    _key_dense: EinsumDense
+    _value_dense: EinsumDense
+    _output_dense: EinsumDense
+
     def __init__(
         self,
         use_bias: bool,
@@ -53,6 +58,44 @@ class _Projected(Layer):
             dtype=self.dtype_policy,
             **made,
         )
+
+    def _build_projections(self, *shapes: Any) -> None:
+        """Build query, key, value and output projections for inputs of these shapes."""
+        layers = (self._query_dense, self._key_dense, self._value_dense, self._output_dense)
+        for layer, shape in zip(layers, shapes, strict=True):
+            with name_scope(layer.name):
+                layer.build(shape)
+        self.built = True
+
+    def call(
+        self,
+        query: Any,
+        value: Any,
+        key: Any = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        key = value if key is None else key
+        masks = {
+            "query_mask": query_mask,
+            "value_mask": value_mask,
+            "key_mask": key_mask,
+            "attention_mask": attention_mask,
+        }
+        # A causal mask alone stays an attribute of the operator: no T x S constant, and torch's fast kernel.
+        only_causal = use_causal_mask and all(m is None for m in masks.values())
+        plain = only_causal and not return_attention_scores and not (training and self.dropout)
+        plain = plain and ops.shape(query)[1] == ops.shape(value)[1]
+        mask = self._mask(query, value, masks, use_causal_mask and not plain)
+        q, k, v = self._query_dense(query), self._key_dense(key), self._value_dense(value)
+        output, scores = self._attend(q, k, v, mask, training, return_attention_scores, causal=plain)
+        output = self._output_dense(output)
+        return (output, scores) if return_attention_scores else output
 
     def _mask(self, query: Any, value: Any, masks: dict[str, Any], causal: bool) -> Any:
         """The masks of query [B, T], value and key [B, S] and attention [B, T, S] as one, or None."""
@@ -169,41 +212,7 @@ class MultiHeadAttention(_Projected):
             f"abcd,cd{letters}->ab{letters}", (None, *ends), letters, "attention_output"
         )
         shapes = (query_shape, key_shape, value_shape, (*query_shape[:-1], heads, wide))
-        layers = (self._query_dense, self._key_dense, self._value_dense, self._output_dense)
-        for layer, shape in zip(layers, shapes, strict=True):
-            with name_scope(layer.name):
-                layer.build(shape)
-        self.built = True
-
-    def call(
-        self,
-        query: Any,
-        value: Any,
-        key: Any = None,
-        query_mask: Any = None,
-        value_mask: Any = None,
-        key_mask: Any = None,
-        attention_mask: Any = None,
-        return_attention_scores: bool = False,
-        training: bool | None = None,
-        use_causal_mask: bool = False,
-    ) -> Any:
-        key = value if key is None else key
-        masks = {
-            "query_mask": query_mask,
-            "value_mask": value_mask,
-            "key_mask": key_mask,
-            "attention_mask": attention_mask,
-        }
-        # A causal mask alone stays an attribute of the operator: no T x S constant, and torch's fast kernel.
-        only_causal = use_causal_mask and all(m is None for m in masks.values())
-        plain = only_causal and not return_attention_scores and not (training and self.dropout)
-        plain = plain and ops.shape(query)[1] == ops.shape(value)[1]
-        mask = self._mask(query, value, masks, use_causal_mask and not plain)
-        q, k, v = self._query_dense(query), self._key_dense(key), self._value_dense(value)
-        output, scores = self._attend(q, k, v, mask, training, return_attention_scores, causal=plain)
-        output = self._output_dense(output)
-        return (output, scores) if return_attention_scores else output
+        self._build_projections(*shapes)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -270,37 +279,7 @@ class GroupedQueryAttention(_Projected):
         self._value_dense = self._projection("bkm,mvh->bkvh", (None, few, size), "vh", "value")
         self._output_dense = self._projection("bquh,uhm->bqm", (None, query_shape[-1]), "m", "attention_output")
         shapes = (query_shape, key_shape, value_shape, (*query_shape[:-1], self.num_query_heads, size))
-        layers = (self._query_dense, self._key_dense, self._value_dense, self._output_dense)
-        for layer, shape in zip(layers, shapes, strict=True):
-            with name_scope(layer.name):
-                layer.build(shape)
-        self.built = True
-
-    def call(
-        self,
-        query: Any,
-        value: Any,
-        key: Any = None,
-        query_mask: Any = None,
-        value_mask: Any = None,
-        key_mask: Any = None,
-        attention_mask: Any = None,
-        return_attention_scores: bool = False,
-        training: bool | None = None,
-        use_causal_mask: bool = False,
-    ) -> Any:
-        key = value if key is None else key
-        masks = {
-            "query_mask": query_mask,
-            "value_mask": value_mask,
-            "key_mask": key_mask,
-            "attention_mask": attention_mask,
-        }
-        mask = self._mask(query, value, masks, use_causal_mask)
-        q, k, v = self._query_dense(query), self._key_dense(key), self._value_dense(value)
-        output, scores = self._attend(q, k, v, mask, training, return_attention_scores)
-        output = self._output_dense(output)
-        return (output, scores) if return_attention_scores else output
+        self._build_projections(*shapes)
 
     def get_config(self) -> dict[str, Any]:
         return {
