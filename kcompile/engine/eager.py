@@ -70,6 +70,11 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
 
 
+def use_one_thread() -> None:
+    """Compute on the calling thread alone."""
+    torch.set_num_threads(1)
+
+
 def permutation(length: int) -> torch.Tensor:
     """A random order, from torch's generator."""
     return torch.randperm(length)

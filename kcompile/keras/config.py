@@ -49,3 +49,23 @@ def standardize_data_format(value: str | None) -> str:
 def backend() -> str:
     """Keras asks which backend computes; it is torch."""
     return "torch"
+
+
+def max_steps_per_epoch() -> int | None:
+    """The most batches that an epoch has, whatever fit was asked for; None for no limit."""
+    return _SETTINGS.get("max_steps_per_epoch")  # type: ignore[return-value]
+
+
+def set_max_steps_per_epoch(value: int | None) -> None:
+    """Cut every epoch short, for a quick trial of a script; None for no limit."""
+    _SETTINGS["max_steps_per_epoch"] = value
+
+
+def max_epochs() -> int | None:
+    """The most epochs that fit runs; None for no limit."""
+    return _SETTINGS.get("max_epochs")  # type: ignore[return-value]
+
+
+def set_max_epochs(value: int | None) -> None:
+    """Cut every fit short, for a quick trial of a script; None for no limit."""
+    _SETTINGS["max_epochs"] = value

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcompile.keras import backend, ops, tree
-from kcompile.keras.training.data import unpack
+from kcompile.keras.training.sources import unpack
 from kcompile.tracing.scope import root_scope
 
 

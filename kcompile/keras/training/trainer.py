@@ -18,7 +18,8 @@ from kcompile.keras.layers import tracking
 from kcompile.keras.metrics.base import Mean, Metric
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
-from kcompile.keras.training.data import make_data, split_validation
+from kcompile.keras.training.arrays import split_validation
+from kcompile.keras.training.data import make_data
 from kcompile.keras.training.eager_step import EagerStep, Fallback
 from kcompile.keras.training.own_step import OverridableSteps, OwnStep, overridden
 from kcompile.keras.training.progress import ProgressBar
@@ -403,7 +404,7 @@ class Trainer(OverridableSteps):
 
 
 def _length(data: Any) -> int | None:
-    return data.known_length if hasattr(data, "known_length") else len(data)
+    return data.num_batches
 
 
 def _verbosity(verbose: Any) -> int:

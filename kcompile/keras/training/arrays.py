@@ -1,0 +1,151 @@
+"""Arrays, tensors and pandas tables as the data of an epoch."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from kcompile.errors import printable
+from kcompile.keras import backend, config, tree
+from kcompile.keras.training.source import Batch, Source
+
+
+def plain(a: Any) -> Any:
+    """A pandas table as an array of its rows, a column as one of shape [N, 1]; anything else as it is."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(a, (pandas.DataFrame, pandas.Series)):
+        return a
+    array = a.to_numpy()
+    if array.dtype == object:
+        # Columns of several kinds (numbers and truth values, or pandas's own types that know missing values).
+        for name, column in a.items() if array.ndim > 1 else [(a.name, a)]:
+            if not pandas.api.types.is_numeric_dtype(column.dtype):
+                raise ValueError(f"column {printable(name)!r} holds {column.dtype}, not numbers; encode or leave it out")
+        array = a.to_numpy(dtype=config.floatx(), na_value=np.nan)
+    return array if array.ndim > 1 else array[:, None]
+
+
+def numeric(structure: Any) -> Any:
+    """Leaves as arrays: pandas tables, and lists of numbers, which are one array and no structure."""
+    if isinstance(structure, list) and structure and all(isinstance(a, (int, float, list)) for a in structure):
+        return np.asarray(structure)
+    if isinstance(structure, (dict, list, tuple)):
+        return tree.map_structure(plain, structure)
+    return plain(structure)
+
+
+def as_tensor(a: Any) -> Any:
+    """A torch tensor; float64 (numpy's default, not a choice) in floatx."""
+    array = a if hasattr(a, "detach") else np.asarray(a)
+    if not hasattr(a, "detach"):
+        if array.dtype == object or array.dtype.kind in "USV":
+            raise ValueError(f"an array of dtype {array.dtype} can't be trained on; give numbers")
+        if array.dtype == np.float64:
+            array = array.astype(config.floatx() if config.floatx() != "bfloat16" else np.float32)
+    return backend.engine().to_tensor(array)
+
+
+class ArrayData(Source):
+    """Arrays that fit in memory: sliced into batches as torch tensors.
+
+    ``shuffle=True`` mixes the samples, ``shuffle="batch"`` only the order of the batches. Without a
+    ``batch_size``, ``steps`` batches hold all samples, or 32 samples make a batch.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+        shuffle: bool | str = False,
+        class_weight: dict[int, float] | None = None,
+        steps: int | None = None,
+    ):
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError("You cannot `class_weight` and `sample_weight` at the same time.")
+            if tree.is_nested(y):
+                raise ValueError("`class_weight` is only supported for Models with a single output.")
+            sample_weight = class_weights(y, class_weight)
+        _check_weights(y, sample_weight)
+        self.structure = (x, y, sample_weight)
+        self.tensors = [None if a is None else as_tensor(a) for a in tree.leaves(self.structure)]
+        lengths = {int(t.shape[0]) if t.ndim else -1 for t in self.tensors if t is not None}
+        if -1 in lengths or len(lengths) != 1:
+            raise ValueError(
+                f"Data cardinality is ambiguous. Make sure all arrays contain the same number of samples: {self._sizes()}"
+            )
+        self.length = lengths.pop()
+        self.batch_size = batch_size or (max(math.ceil(self.length / steps), 1) if steps else 32)
+        self.shuffle = shuffle
+
+    def _sizes(self) -> str:
+        sizes = []
+        for name, part in zip(("x", "y", "sample_weight"), self.structure, strict=True):
+            sizes += [f"{name} has shape {tuple(np.shape(a))}" for a in tree.leaves(part) if a is not None]
+        return ", ".join(sizes)
+
+    @property
+    def num_batches(self) -> int:
+        return math.ceil(self.length / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        starts = list(range(0, self.length, self.batch_size))
+        order = None
+        if self.shuffle == "batch":
+            starts = [starts[i] for i in backend.engine().permutation(len(starts)).tolist()]
+        elif self.shuffle:
+            order = backend.engine().permutation(self.length)
+        for start in starts:
+            rows: Any = slice(start, start + self.batch_size)
+            rows = rows if order is None else order[rows]
+            yield tree.pack_like(self.structure, [None if t is None else t[rows] for t in self.tensors])
+
+
+def _check_weights(y: Any, sample_weight: Any) -> None:
+    """Raise ValueError where weights don't belong to the targets: one array for all, or one for each."""
+    if sample_weight is None or not tree.is_nested(y):
+        return
+    if not tree.is_nested(sample_weight):
+        shape = np.shape(sample_weight)
+        if len(shape) > 1 and shape[1:] != (1,):
+            raise ValueError(
+                f"one `sample_weight` for several outputs must have a number a sample, its shape is {shape}; give one "
+                "array for each output"
+            )
+        return
+    same = set(y) == set(sample_weight) if isinstance(y, dict) and isinstance(sample_weight, dict) else (
+        isinstance(y, dict) == isinstance(sample_weight, dict) and len(y) == len(sample_weight)
+    )  # fmt: skip
+    if not same:
+        told = [sorted(s) if isinstance(s, dict) else f"{len(s)} arrays" for s in (y, sample_weight)]
+        raise ValueError(f"`sample_weight` needs one array for each output: y is {told[0]}, sample_weight is {told[1]}")
+
+
+def class_weights(y: Any, weights: dict[int, float]) -> np.ndarray:
+    """Each sample's weight by its class; y holds integers or one-hot rows."""
+    labels = backend.convert_to_numpy(y)
+    if labels.ndim > 1:
+        labels = labels.argmax(-1) if labels.shape[-1] > 1 else labels[..., 0]
+    return np.array([weights.get(round(float(label)), 1.0) for label in labels], dtype=np.float32)
+
+
+def split_validation(arrays: Any, fraction: float) -> tuple[Any, Any]:
+    """(the first part, the last ``fraction``) of every array in a structure."""
+    arrays = tuple(numeric(part) for part in arrays)
+    leaves = [a for a in tree.leaves(arrays) if a is not None]
+    if not leaves or not all(hasattr(a, "__array__") or hasattr(a, "detach") for a in leaves):
+        raise ValueError("`validation_split` needs arrays; give `validation_data` for other kinds of data")
+    at = math.floor(len(leaves[0]) * (1.0 - fraction))
+    if at in (0, len(leaves[0])):
+        raise ValueError(
+            f"Training data contains {len(leaves[0])} samples, which is not sufficient to split it into a validation and "
+            f"training set as specified by `validation_split={fraction}`."
+        )
+    first = tree.map_structure(lambda a: None if a is None else a[:at], arrays)
+    return first, tree.map_structure(lambda a: None if a is None else a[at:], arrays)
