@@ -6,6 +6,7 @@ from typing import Any
 
 from kcompile.keras import config, ops
 from kcompile.keras.saving.lookup import find
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 
 class Constraint:
@@ -82,3 +83,13 @@ CLASSES: tuple[type[Constraint], ...] = (MaxNorm, NonNeg, UnitNorm, MinMaxNorm)
 def get(identifier: Any) -> Any:
     """The constraint for a name, a config, a class or a callable; None stays None."""
     return find(identifier, CLASSES, "constraint")
+
+
+def serialize(constraint: Constraint) -> dict[str, Any]:
+    """The config of a constraint."""
+    return serialize_keras_object(constraint)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The constraint of a config."""
+    return deserialize_keras_object(config, custom_objects)

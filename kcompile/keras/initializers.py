@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import config
 from kcompile.keras.random_state import SeedGenerator, make_seed
 from kcompile.keras.saving.lookup import find
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 _LOADING: contextvars.ContextVar[bool] = contextvars.ContextVar("kcompile_loading", default=False)
 
@@ -264,7 +265,72 @@ class Orthogonal(RandomInitializer):
         return {**super().get_config(), "gain": self.gain}
 
 
-OrthogonalInitializer, IdentityInitializer = Orthogonal, Identity
+def _cosines(*weights: float) -> Callable[[int], np.ndarray]:
+    """A window that is a sum of cosines of these weights, their signs alternating."""
+
+    def window(count: int) -> np.ndarray:
+        angle = 2 * np.pi * np.arange(count) / max(count - 1, 1)
+        return sum(((-1) ** i * w * np.cos(i * angle) for i, w in enumerate(weights)), np.zeros(count))
+
+    return window
+
+
+# Symmetric windows (Harris 1978) under the names of scipy.signal.windows.
+_WINDOWS: dict[str, Callable[[int], np.ndarray]] = {
+    "hann": _cosines(0.5, 0.5), "hamming": _cosines(0.54, 0.46), "blackman": _cosines(0.42, 0.5, 0.08),
+    "bartlett": np.bartlett, "boxcar": np.ones,
+    "blackmanharris": _cosines(0.35875, 0.48829, 0.14128, 0.01168),
+    "nuttall": _cosines(0.3635819, 0.4891775, 0.1365995, 0.0106411),
+}  # fmt: skip
+
+
+class STFT(Initializer):
+    """A convolution's kernel [T, 1, F // 2 + 1] that computes one part of a short-time Fourier transform.
+
+    ``side`` is real or imag; ``window`` a name, an array [T] or None; ``scaling`` density, spectrum or
+    None; ``periodic`` leaves the window's last point, which equals its first, out.
+    """
+
+    def __init__(
+        self, side: str = "real", window: Any = "hann", scaling: str | None = "density", periodic: bool = False
+    ):
+        if side not in ("real", "imag"):
+            raise ValueError(f"side should be 'real' or 'imag', not {side}")
+        if isinstance(window, str) and window not in _WINDOWS:
+            raise ValueError(f"Unknown window {window!r}: use one of {', '.join(_WINDOWS)}, or give its values")
+        if scaling not in (None, "density", "spectrum"):
+            raise ValueError(f"Scaling must be None, 'density' or 'spectrum'. Received scaling={scaling}")
+        self.side, self.window, self.scaling, self.periodic = side, window, scaling, periodic
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> np.ndarray:
+        length, _, bands = shape
+        angle = -2 * np.pi * np.arange(length)[:, None, None] * np.arange(bands) / ((bands - 1) * 2)
+        kernel = np.cos(angle) if self.side == "real" else np.sin(angle)
+        window = self._window(length)
+        if window is not None:
+            kernel = kernel * window[:, None, None]
+            if self.scaling == "density":
+                kernel = kernel / np.sqrt(np.sum(window**2))
+            elif self.scaling == "spectrum":
+                kernel = kernel / np.sum(np.abs(window))
+        return kernel.astype(_numpy_dtype(dtype))
+
+    def _window(self, length: int) -> np.ndarray | None:
+        if self.window is None:
+            return None
+        if isinstance(self.window, str):
+            return _WINDOWS[self.window](length + 1)[:-1] if self.periodic else _WINDOWS[self.window](length)
+        given = np.asarray(self.window, np.float64)
+        if given.shape != (length,):
+            raise ValueError(f"The shape of `window` must be equal to [frame_length]. Received: {given.shape}")
+        return given
+
+    def get_config(self) -> dict[str, Any]:
+        return {"side": self.side, "window": self.window, "periodic": self.periodic, "scaling": self.scaling}
+
+
+OrthogonalInitializer, IdentityInitializer, STFTInitializer = Orthogonal, Identity, STFT
+stft = STFT
 zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
 random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
 variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
@@ -272,7 +338,7 @@ he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunU
 
 CLASSES: tuple[type[Initializer], ...] = (
     Zeros, Ones, Constant, Identity, RandomNormal, TruncatedNormal, RandomUniform, VarianceScaling, GlorotUniform,
-    GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal,
+    GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal, STFT,
 )  # fmt: skip
 _ALIASES = {"uniform": RandomUniform, "normal": RandomNormal, "zero": Zeros, "one": Ones}
 
@@ -282,3 +348,13 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, np.ndarray):
         return Constant(identifier)
     return find(identifier, CLASSES, "initializer", _ALIASES)
+
+
+def serialize(initializer: Initializer) -> dict[str, Any]:
+    """The config of an initialiser."""
+    return serialize_keras_object(initializer)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The initialiser of a config."""
+    return deserialize_keras_object(config, custom_objects)

@@ -6,6 +6,7 @@ from typing import Any
 
 from kcompile.keras import ops
 from kcompile.keras.saving.lookup import find
+from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 
 class Regularizer:
@@ -72,10 +73,41 @@ class L2(Regularizer):
         return {"l2": self.l2}
 
 
-l1, l2, l1_l2 = L1, L2, L1L2
-CLASSES: tuple[type[Regularizer], ...] = (L1, L2, L1L2)
+class OrthogonalRegularizer(Regularizer):
+    """factor times the mean |cosine| between pairs of rows (or columns) of a matrix."""
+
+    def __init__(self, factor: float = 0.01, mode: str = "rows"):
+        if mode not in ("rows", "columns"):
+            raise ValueError(f"Invalid value for argument `mode`: expected 'rows' or 'columns'. Received: mode={mode}")
+        self.factor, self.mode = _check(factor, "factor"), mode
+
+    def __call__(self, x: Any) -> Any:
+        if ops.ndim(x) != 2:
+            raise ValueError(f"Inputs to OrthogonalRegularizer must have rank 2. Received: inputs.shape={ops.shape(x)}")
+        rows = ops.normalize(x if self.mode == "rows" else ops.transpose(x), axis=1)
+        count = ops.shape(rows)[0]
+        cosines = ops.absolute(ops.matmul(rows, ops.transpose(rows)))
+        pairs = ops.sum(cosines * (1.0 - ops.eye(count, dtype=rows.dtype)))
+        return self.factor * 0.5 * pairs / (count * (count - 1.0) / 2.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"factor": self.factor, "mode": self.mode}
+
+
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
+CLASSES: tuple[type[Regularizer], ...] = (L1, L2, L1L2, OrthogonalRegularizer)
 
 
 def get(identifier: Any) -> Any:
     """The regulariser for a name, a config, a class or a callable; None stays None."""
     return find(identifier, CLASSES, "regularizer", {"l1": L1, "l2": L2, "l1_l2": L1L2})
+
+
+def serialize(regularizer: Regularizer) -> dict[str, Any]:
+    """The config of a regulariser."""
+    return serialize_keras_object(regularizer)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The regulariser of a config."""
+    return deserialize_keras_object(config, custom_objects)

@@ -179,9 +179,11 @@ ELSEWHERE = {"InputLayer", "Lambda", "LSTMCell"}
 
 
 def test_every_layer_has_a_case() -> None:
-    from tests.keras import test_layers_more as more
+    from tests.keras import test_conv_lstm, test_layers_more, test_layers_rest
 
-    tested = {c.layer for c in [*CASES, *more.CASES]} | ELSEWHERE | more.ELSEWHERE
+    modules = (test_conv_lstm, test_layers_more, test_layers_rest)
+    tested = {c.layer for c in [*CASES, *(c for m in modules for c in m.CASES)]} | ELSEWHERE
+    tested |= test_layers_more.ELSEWHERE | test_layers_rest.ELSEWHERE
     assert {c.__name__ for c in keras.layers.CLASSES} == tested
 
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras.layers.activation import ELU, LeakyReLU, PReLU, ReLU, Softmax
+from kcompile.keras.layers.adaptive_pooling import (
+    AdaptiveAveragePooling1D,
+    AdaptiveAveragePooling2D,
+    AdaptiveAveragePooling3D,
+    AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D,
+    AdaptiveMaxPooling3D,
+)
 from kcompile.keras.layers.attention import GroupedQueryAttention, GroupQueryAttention, MultiHeadAttention
 from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from kcompile.keras.layers.convolutional import (
     Conv1D,
     Conv1DTranspose,
@@ -15,8 +24,11 @@ from kcompile.keras.layers.convolutional import (
     Conv3D,
     Conv3DTranspose,
     Convolution1D,
+    Convolution1DTranspose,
     Convolution2D,
+    Convolution2DTranspose,
     Convolution3D,
+    Convolution3DTranspose,
     DepthwiseConv1D,
     DepthwiseConv2D,
 )
@@ -95,6 +107,7 @@ from kcompile.keras.layers.resizing import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from kcompile.keras.layers.reversible_embedding import ReversibleEmbedding
 from kcompile.keras.layers.rnn_cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from kcompile.keras.layers.separable import (
     SeparableConv1D,
@@ -103,13 +116,17 @@ from kcompile.keras.layers.separable import (
     SeparableConvolution2D,
 )
 from kcompile.keras.layers.signature import InputSpec
+from kcompile.keras.layers.spectral_normalization import SpectralNormalization
 from kcompile.keras.layers.wrappers import Bidirectional, TimeDistributed, Wrapper
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 # What a file may name: `keras.layers` and the class's name.
 CLASSES: tuple[type[Layer], ...] = (
+    AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, ReversibleEmbedding, SpectralNormalization,
     Activation, ActivityRegularization, Add, AdditiveAttention, AlphaDropout, Attention, Average, AveragePooling1D,
     AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding, Concatenate, Conv1D,
+    ConvLSTM1D, ConvLSTM2D, ConvLSTM3D,
     Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D, Cropping2D, Cropping3D, Dense,
     DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU, EinsumDense, Embedding, Flatten, GRU,
     GRUCell, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D,

@@ -28,11 +28,12 @@ _OPTIONS = ("return_sequences", "return_state", "go_backwards", "stateful", "unr
 
 
 def _cell_arguments(cell: type[RecurrentCell]) -> dict[str, inspect.Parameter]:
-    """The arguments of a cell but ``units``, in the order in which they may be given by position."""
+    """The arguments of a cell, in the order in which they may be given by position."""
     found: dict[str, inspect.Parameter] = {}
     for cls in cell.__mro__:
         if issubclass(cls, RecurrentCell):
-            parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
+            # A base class's first argument, its units, is the class's own under the same or another name.
+            parameters = list(inspect.signature(cls.__init__).parameters.values())[1 if cls is cell else 2 :]
             found.update({p.name: p for p in parameters if p.name not in found and p.kind is p.POSITIONAL_OR_KEYWORD})
     return found
 
@@ -167,29 +168,54 @@ class RNN(Layer):
         return super().from_config(config)
 
 
-class _Fused(RNN):
-    """A layer whose cell runs over a whole sequence as one operator."""
+class CellLayer(RNN):
+    """A layer that makes its cell itself: it takes the cell's arguments and shows them as its own."""
 
-    cell_class: type[RecurrentCell]
+    cell_class: type[RecurrentCell] | None = None
     cell_name = ""
 
     def __init_subclass__(cls) -> None:
+        if cls.cell_class is None:
+            return
         # What help() and editors show: the cell's arguments, then the layer's own.
-        parameters = [inspect.Parameter("units", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        parameters += _cell_arguments(cls.cell_class).values()
+        parameters = [p for n, p in _cell_arguments(cls.cell_class).items() if n != "rank"]
         parameters += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False) for n in _OPTIONS]
         cls.__signature__ = inspect.Signature([*parameters, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])  # type: ignore[attr-defined]
 
-    def __init__(self, units: int, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any):
+        assert self.cell_class is not None
         options = {k: kwargs.pop(k) for k in _OPTIONS if k in kwargs}
         kwargs.pop("use_cudnn", None)
         names = _cell_arguments(self.cell_class)
         cell_arguments = {k: kwargs.pop(k) for k in names if k in kwargs}
         policy = kwargs.get("dtype")
-        cell = self.cell_class(units, *args, **cell_arguments, dtype=policy, name=self.cell_name)
+        cell = self.cell_class(*args, **cell_arguments, dtype=policy, name=self.cell_name)
         super().__init__(cell, **options, **kwargs)
         self.input_spec = InputSpec(ndim=3)
-        self.units = units
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **Layer.get_config(self),
+            **self._own_config(),
+            **self.cell.step_config(),
+            **serialized(self.cell, "kernel", "recurrent", "bias"),
+            "activity_regularizer": serialize_keras_object(self.activity_regularizer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        return Layer.from_config.__func__(cls, config)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        # A layer shows its cell's arguments as its own: layer.activation, layer.dropout, ...
+        cell = self.__dict__.get("cell")
+        if cell is None or name.startswith("_") or name not in vars(cell):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(cell, name)
+
+
+class _Fused(CellLayer):
+    """A layer whose cell runs over a whole sequence as one operator."""
 
     def _initial(self, sequences: Any, given: Any) -> Any:
         if given is not None:
@@ -221,26 +247,6 @@ class _Fused(RNN):
             return ops.squeeze(sequence, 1), new
 
         return self._scan(step, sequences, states, mask)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **Layer.get_config(self),
-            **self._own_config(),
-            **self.cell.step_config(),
-            **serialized(self.cell, "kernel", "recurrent", "bias"),
-            "activity_regularizer": serialize_keras_object(self.activity_regularizer),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        return Layer.from_config.__func__(cls, config)  # type: ignore[attr-defined]
-
-    def __getattr__(self, name: str) -> Any:
-        # A layer shows its cell's arguments as its own: layer.activation, layer.dropout, ...
-        cell = self.__dict__.get("cell")
-        if cell is None or name.startswith("_") or name not in vars(cell):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(cell, name)
 
 
 class SimpleRNN(_Fused):

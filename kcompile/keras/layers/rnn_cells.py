@@ -50,7 +50,7 @@ class RecurrentCell(Layer):
         self.recurrent_dropout = min(1.0, max(0.0, float(recurrent_dropout)))
         self.seed, self.seed_generator = seed, SeedGenerator(seed)
         self.state_size: Any = units if self.states == 1 else [units] * self.states
-        self.output_size = units
+        self.output_size: Any = units
 
     def build(self, input_shape: Any) -> None:
         features = input_shape[-1]

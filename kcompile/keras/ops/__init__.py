@@ -2,6 +2,7 @@
 
 from kcompile.keras.ops import dispatch
 from kcompile.keras.ops.activation import *
+from kcompile.keras.ops.adaptive import *
 from kcompile.keras.ops.arrays import *
 from kcompile.keras.ops.core import *
 from kcompile.keras.ops.ctc import ctc_loss

@@ -205,7 +205,7 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
 
 
 @op
-def normalize(x: Any, axis: int = -1, order: float = 2, epsilon: float | None = None) -> Any:
+def normalize(x: Any, axis: int | Sequence[int] | None = -1, order: float = 2, epsilon: float | None = None) -> Any:
     """x over its norm along an axis."""
     x = tensor(x, kind(x) if kind(x).is_float else config.floatx())
     least = config.epsilon() if epsilon is None else epsilon
