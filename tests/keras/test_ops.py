@@ -194,7 +194,7 @@ rows(
 # Functions that other tests hold: those of layers of the same name, of control flow, of indexing, of a later room.
 OTHERS = {
     "batch_normalization", "batch_normalization_training", "dense", "embedding", "group_normalization", "lstm", "gru",
-    "simple_rnn", "getitem", "sparsemax", "resize", "mish",
+    "simple_rnn", "getitem", "sparsemax", "mish",
 }  # fmt: skip
 
 CASES = [(name, i) for name, given in ROWS.items() for i in range(len(given))]

@@ -194,7 +194,7 @@ class UpSampling2D(Layer):
         first = 1 if self.data_format == "channels_last" else 2
         sizes = ops.shape(inputs)
         wanted = (sizes[first] * self.size[0], sizes[first + 1] * self.size[1])
-        return ops.resize(inputs, wanted, self.interpolation, data_format=self.data_format)
+        return ops.image.resize(inputs, wanted, self.interpolation, data_format=self.data_format)
 
     def get_config(self) -> dict[str, Any]:
         own = {"size": self.size, "data_format": self.data_format, "interpolation": self.interpolation}

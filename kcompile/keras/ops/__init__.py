@@ -1,6 +1,6 @@
 """`keras.ops`: functions on tensors, eager in torch or recorded where a model is traced."""
 
-from kcompile.keras.ops import dispatch
+from kcompile.keras.ops import dispatch, image
 from kcompile.keras.ops.activation import *
 from kcompile.keras.ops.adaptive import *
 from kcompile.keras.ops.arrays import *

@@ -16,7 +16,7 @@ from kcompile.keras.ops.common import (
     shape_of,
     tensor,
 )
-from kcompile.operators import attention, convolution, image, normalization, pooling
+from kcompile.operators import attention, convolution, normalization, pooling
 from kcompile.tracing.tensor import promoted
 
 # ---- convolutions and pooling
@@ -244,18 +244,6 @@ def dot_product_attention(
     return arrays.transpose(run(attention.Attention(scale, bool(is_causal)), q, k, v, extra), (0, 2, 1, 3))
 
 
-# ---- losses
-
-
-@op
-def resize(
-    images: Any, size: Sequence[int], interpolation: str = "bilinear", antialias: bool = False, data_format: Any = None
-) -> Any:
-    """Images [N, H, W, C] (or channels first) at another height and width."""
-    data_format = config.standardize_data_format(data_format)
-    return run(image.Resize((size[0], size[1]), interpolation, antialias, data_format), images)
-
-
 def _cast_all(operator: Any, *xs: Any) -> Any:
     """An operator whose operands may be absent, all cast to their common dtype."""
     from kcompile.keras import backend
@@ -266,5 +254,5 @@ def _cast_all(operator: Any, *xs: Any) -> Any:
 __all__ = [
     "average_pool", "batch_normalization", "batch_normalization_training", "conv", "conv_transpose", "dense",
     "depthwise_conv", "dot_product_attention", "embedding", "group_normalization", "layer_normalization", "max_pool",
-    "moments", "normalize", "resize", "rms_normalization", "separable_conv",
+    "moments", "normalize", "rms_normalization", "separable_conv",
 ]  # fmt: skip

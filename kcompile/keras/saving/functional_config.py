@@ -21,20 +21,25 @@ from kcompile.keras.symbolic import FunctionalNode, KerasTensor, OpCall
 _CALL_ARGUMENTS = frozenset({
     "x", "x1", "x2", "xs", "y", "inputs", "images", "variable", "condition", "kernel", "depthwise_kernel",
     "pointwise_kernel", "target", "output", "target_length", "output_length", "targets", "predictions", "indices",
-    "values", "updates", "data", "segment_ids", "key", "operands", "query", "value",
+    "values", "updates", "data", "segment_ids", "key", "operands", "query", "value", "transform", "coordinates",
+    "volumes", "start_points", "end_points", "image1", "image2",
 })  # fmt: skip
 _MORE_CALL_ARGUMENTS = {
     "full_like": {"fill_value"},
     "pad": {"constant_values"},
     "isclose": {"rtol", "atol"},
     "dot_product_attention": {"bias", "mask", "scale"},
+    "scale_and_translate": {"output_shape", "scale", "translation"},
 }
-_CLASS_NAMES = {"getitem": "GetItem"}
+_CLASS_NAMES = {
+    "getitem": "GetItem", "rgb_to_grayscale": "RGBToGrayscale", "rgb_to_hsv": "RGBToHSV", "hsv_to_rgb": "HSVToRGB",
+    "ssim": "SSIM", "extract_patches_3d": "ExtractPatches",
+}  # fmt: skip
 # Where Keras keeps an operation's class; those that stand nowhere here are in keras.src.ops.numpy.
 _MODULES = {
     "core": "cast scatter scatter_update slice slice_update stop_gradient unstack",
     "math": "erf erfinv in_top_k logsumexp rsqrt segment_max segment_sum top_k",
-    "image": "resize",
+    "image": " ".join(ops.image.__all__),
     "nn": "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu celu gelu "
     "glu softmax log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot "
     "binary_crossentropy categorical_crossentropy ctc_decode ctc_loss sparse_categorical_crossentropy "
@@ -219,7 +224,8 @@ class _OpFactory:
 
 
 def _functions() -> dict[str, Any]:
-    return {n.replace("_", "").lower(): f for n, f in vars(ops).items() if callable(f)}
+    found = {**vars(ops.image), **vars(ops)}
+    return {n.replace("_", "").lower(): f for n, f in found.items() if callable(f)}
 
 
 def _places(node: Any) -> list[Any]:
