@@ -48,6 +48,8 @@ class Emitter:
         self._array_names: dict[Any, str] = {} if parent is None else parent._array_names
         self._origin: str = "" if parent is None else parent._origin
         self._sources: dict[str, tuple[str, int, Dim]] = {} if parent is None else dict(parent._sources)
+        # Shapes of the graph's inputs, from which several sizes at once can be read.
+        self._shapes: list[tuple[str, tuple[DimLike, ...]]] = [] if parent is None else list(parent._shapes)
         self._sizes: dict[Any, str] = {} if parent is None else dict(parent._sizes)
         # Nodes by operator, operands and attributes: facets of different operators often need the same thing.
         self._made: dict[Any, tuple[str, ...]] = {} if parent is None else dict(parent._made)
@@ -183,15 +185,35 @@ class Emitter:
             return self.ints([int(d) for d in dims])
         parts: list[str] = []
         run: list[int] = []
-        for dim in dims:
-            if isinstance(dim, Dim):
+        left = list(dims)
+        while left:
+            tensor, axis, count = self._longest(left)
+            if count > 1 or isinstance(left[0], Dim):
                 parts += [self.ints(run)] if run else []
                 run = []
-                parts.append(self.size(dim))
+                together = count > 1
+                parts.append(self.Shape(tensor, start=axis, end=axis + count) if together else self.size(left[0]))
+                del left[: count if together else 1]
             else:
-                run.append(dim)
+                run.append(int(left.pop(0)))
         parts += [self.ints(run)] if run else []
         return parts[0] if len(parts) == 1 else self.Concat(*parts, axis=0)
+
+    def _longest(self, dims: Sequence[DimLike]) -> tuple[str, int, int]:
+        """The graph input and first axis whose sizes begin ``dims`` for the longest: (name, axis, count)."""
+        best = "", 0, 0
+        if not isinstance(dims[0], Dim):
+            return best
+        for name, shape in self._shapes:
+            for axis in range(len(shape)):
+                count = 0
+                while count < len(dims) and shape[axis + count : axis + count + 1] == (dims[count],):
+                    count += 1
+                # A size that is known is better written as a number.
+                while count and not isinstance(dims[count - 1], Dim):
+                    count -= 1
+                best = max(best, (name, axis, count), key=lambda b: b[2])
+        return best
 
     def reshape(self, x: str, before: Type, dims: Sequence[DimLike]) -> str:
         """``x`` (of type ``before``) in the shape ``dims``; one Reshape with 0 and -1 where that says it."""
@@ -250,6 +272,7 @@ class Emitter:
         """Append the nodes of an expanded graph; ``names`` holds its inputs' names and receives the rest."""
         for value in graph.inputs:
             self._note(names[value], value.type)
+            self._shapes.append((names[value], value.type.shape))
         for node in graph.nodes:
             if isinstance(node.op, Input):
                 continue

@@ -191,9 +191,9 @@ class Slice(Op, name="slice"):
         return x[tuple(index)] if index else x
 
     def onnx(self, o: Any, x: str) -> str:
-        whole = (0, None, 1)
         entries = list(zip(self.starts, self.stops, self.steps, strict=True))
-        axes = [i for i, entry in enumerate(entries) if entry != whole]
+        whole = [((0, None, 1), (0, size, 1)) for size in o.inputs[0].shape]
+        axes = [i for i, entry in enumerate(entries) if entry not in whole[i]]
         if not axes:
             return x
         entries = [_onnx_entry(o.inputs[0].shape[i], *entries[i]) for i in axes]

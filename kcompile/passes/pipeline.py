@@ -15,7 +15,9 @@ from kcompile.passes import affine, attention, control, flatten, identities, lin
 from kcompile.passes.arrays import tidy
 from kcompile.passes.folding import Evaluate, fold_constants
 from kcompile.passes.layout import channels_first
+from kcompile.passes.parallel import merge_projections
 from kcompile.passes.rewrite import Fired, Log, Rule, Skipped, apply_rules
+from kcompile.passes.rows import flatten_rows
 
 # The pipeline is repeated until a round changes nothing; each pass removes something for good, so
 # that two or three rounds are usual.
@@ -136,6 +138,8 @@ DEPLOY = Pipeline(
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("layout", channels_first),
         Pass("flatten", (*MOVEMENT, *FLATTEN)),
+        Pass("projections", merge_projections),
+        Pass("rows", flatten_rows),
         Pass("tidy", tidy),
     ),
 )
