@@ -190,46 +190,6 @@ def test_time_distributed() -> None:
     agree(lambda L: L.TimeDistributed(L.Conv2D(2, 2)), numbers((2, 3, 5, 5, 1), 0, "float32"))
 
 
-MHA = [
-    ({}, {}), ({"value_dim": 5, "output_shape": 7}, {}), ({"use_bias": False}, {}), ({}, {"use_causal_mask": True}),
-    ({}, {"return_attention_scores": True}), ({"kernel_regularizer": "l2"}, {"return_attention_scores": True,
-                                                                           "use_causal_mask": True}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("options, call", MHA, ids=str)
-@pytest.mark.parametrize("layer", ["MultiHeadAttention", "GroupQueryAttention"])
-def test_multi_head_attention(layer: str, options: dict[str, Any], call: dict[str, Any]) -> None:
-    heads = {"num_heads": 2, "key_dim": 3}
-    if layer == "GroupQueryAttention":
-        heads = {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2}
-        options = {k: v for k, v in options.items() if k not in ("value_dim", "output_shape")}
-    made = agree(lambda L: getattr(L, layer)(**heads, **options), steps(), steps(seed=1), **call)
-    agree(
-        lambda L: getattr(L, layer)(**heads, **options),
-        steps(),
-        steps(length=5, seed=1),
-        steps(length=5, seed=2),
-        **call,
-    )
-    if not call.get("return_attention_scores"):
-        exported(made, steps(), steps(), **call)
-
-
-@pytest.mark.parametrize("layer", ["MultiHeadAttention", "GroupQueryAttention"])
-def test_masks_of_multi_head_attention(layer: str) -> None:
-    heads: dict[str, Any] = {"num_heads": 2, "key_dim": 3}
-    if layer == "GroupQueryAttention":
-        heads = {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2}
-    make = lambda L: getattr(L, layer)(**heads)  # noqa: E731
-    visible = np.random.default_rng(3).random((3, 6, 6)) > 0.4
-    visible[..., 0] = True
-    agree(make, steps(), steps(), attention_mask=visible)
-    agree(make, steps(), steps(), value_mask=mask())
-    # A query that is masked sees nothing, and what it gets then does not matter: only the others are compared.
-    agree(make, steps(), steps(), query_mask=mask(), value_mask=mask(), use_causal_mask=True, only=mask())
-
-
 @pytest.mark.parametrize("options", options(use_scale=[True, False], dropout=[0.2]), ids=str)
 @pytest.mark.parametrize("layer", ["Attention", "AdditiveAttention"])
 def test_attention(layer: str, options: dict[str, Any]) -> None:

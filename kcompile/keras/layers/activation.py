@@ -85,7 +85,9 @@ class Softmax(_Masking):
             # float16 can't hold -3e38: its own lowest number hides a position just as well.
             lowest = -3e4 if str(self.compute_dtype) == "float16" else -3e38 / 10
             inputs = ops.where(mask, inputs, lowest)
-        return ops.softmax(inputs, self.axis)
+        shares = ops.softmax(inputs, self.axis)
+        # Where all is masked the shares would be even.
+        return shares if mask is None else ops.where(mask, shares, 0.0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

@@ -232,8 +232,6 @@ def dot_product_attention(
 
     mask is True where a query may look; bias is added to the scores.
     """
-    if attn_logits_soft_cap is not None:
-        raise ValueError("dot_product_attention: attn_logits_soft_cap is not supported; leave it None")
     both = mask is not None and bias is not None
     if both:
         mask = elementwise.where(mask, bias, -1e30)
@@ -241,7 +239,8 @@ def dot_product_attention(
     extra = bias if mask is None else mask
     if extra is not None and not kind(extra).is_bool:
         extra = tensor(extra, kind(q))
-    return arrays.transpose(run(attention.Attention(scale, bool(is_causal)), q, k, v, extra), (0, 2, 1, 3))
+    operator = attention.Attention(scale, bool(is_causal), attn_logits_soft_cap)
+    return arrays.transpose(run(operator, q, k, v, extra), (0, 2, 1, 3))
 
 
 def _cast_all(operator: Any, *xs: Any) -> Any:
