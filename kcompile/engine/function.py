@@ -10,6 +10,7 @@ import torch
 
 from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
+from kcompile.engine.jit import Jit
 from kcompile.engine.lower import lower
 from kcompile.ir import Graph
 from kcompile.tracing.variable import Variable
@@ -19,15 +20,22 @@ class Function:
     """A graph in torch whose updates are written into its variables.
 
     The variables' storage becomes torch tensors that the module shares: what training changes is
-    what `Variable.numpy` reads.
+    what `Variable.numpy` reads. ``jit`` runs the module through torch.compile.
     """
 
-    def __init__(self, graph: Graph, variables: Mapping[str, Variable], device: torch.device | None = None):
+    def __init__(
+        self,
+        graph: Graph,
+        variables: Mapping[str, Variable],
+        device: torch.device | None = None,
+        jit: bool = False,
+    ):
         self.graph = graph
         self.tensors = {label: hold(v, device) for label, v in variables.items()}
         self.module = lower(graph, self.tensors)
         if device is not None:
             self.module = self.module.to(device)
+        self.forward = Jit(self.module) if jit else self.module
         self.targets = [self.tensors[label].detach() for label, _ in graph.updates]
         self.written = {t.untyped_storage().data_ptr() for t in self.targets}
         self.count = len(graph.outputs)
@@ -39,7 +47,7 @@ class Function:
 
     def run(self, *inputs: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
         """(outputs, new values of variables); `write` puts the latter into place once gradients are taken."""
-        results = self.module(*inputs)
+        results = self.forward(*inputs)
         if self.written:
             results = tuple(self._apart(t) for t in results)
         return results[: self.count], list(results[self.count :])

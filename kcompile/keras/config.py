@@ -69,3 +69,18 @@ def max_epochs() -> int | None:
 def set_max_epochs(value: int | None) -> None:
     """Cut every fit short, for a quick trial of a script; None for no limit."""
     _SETTINGS["max_epochs"] = value
+
+
+def is_interactive_logging_enabled() -> bool:
+    """True where progress and messages go to standard output; else to the logger ``kcompile.keras``."""
+    return bool(_SETTINGS.get("interactive_logging", True))
+
+
+def enable_interactive_logging() -> None:
+    """Progress and messages on standard output, the default."""
+    _SETTINGS["interactive_logging"] = True
+
+
+def disable_interactive_logging() -> None:
+    """Progress and messages to the logger ``kcompile.keras``, at level INFO."""
+    _SETTINGS["interactive_logging"] = False

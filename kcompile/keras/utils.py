@@ -16,6 +16,9 @@ from kcompile.keras.saving.registration import (
     get_registered_object,
     register_keras_serializable,
 )
+from kcompile.keras.training.py_dataset import PyDataset
+
+Sequence = PyDataset
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
@@ -35,6 +38,6 @@ def clear_session(free_memory: bool = True) -> None:
 
 
 __all__ = [
-    "CustomObjectScope", "clear_session", "custom_object_scope", "get_custom_objects", "get_registered_name",
+    "CustomObjectScope", "PyDataset", "Sequence", "clear_session", "custom_object_scope", "get_custom_objects", "get_registered_name",
     "get_registered_object", "register_keras_serializable", "set_random_seed", "to_categorical",
 ]  # fmt: skip

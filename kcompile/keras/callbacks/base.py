@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kcompile.keras.progress import ProgressBar
+
 
 class Callback:
     """Methods that fit, evaluate and predict call as they run; override those of interest."""
@@ -23,10 +25,10 @@ class Callback:
     def set_model(self, model: Any) -> None:
         self._model = model
 
+    def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None: ...
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None: ...
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
     def on_predict_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None: ...
@@ -38,20 +40,57 @@ class Callback:
     def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None: ...
     def on_predict_end(self, logs: dict[str, Any] | None = None) -> None: ...
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self.on_batch_begin(batch, logs)
 
-class CallbackList:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """``batch`` is the last of the ``steps_per_execution`` batches that ran since the last call."""
+        self.on_batch_end(batch, logs)
+
+
+class CallbackList(Callback):
     """Calls every callback; knows whether any looks at batches, since reading metrics costs time."""
 
-    def __init__(self, callbacks: Any, model: Any, **params: Any):
-        given = callbacks if isinstance(callbacks, Iterable) else [callbacks] if callbacks is not None else []
-        self.callbacks: list[Callback] = list(given)
-        for callback in self.callbacks:
-            callback.set_model(model)
-            callback.set_params(params)
-        self.wants_batches = {
+    def __init__(
+        self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
+        **params: Any,
+    ):  # fmt: skip
+        super().__init__()
+        given = [] if callbacks is None else callbacks
+        self.callbacks: list[Callback] = list(given) if isinstance(given, Iterable) else [given]
+        self.params = params
+        if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
+            self.callbacks.append(ProgbarLogger())
+        if add_history and not any(isinstance(c, History) for c in self.callbacks):
+            self.callbacks.append(History())
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params)
+
+    @property
+    def wants_batches(self) -> dict[str, bool]:
+        """Whether any callback reads the logs of the batches of train, test and predict."""
+        found = {
             kind: any(_overrides(c, f"on_{kind}_batch_end") for c in self.callbacks)
             for kind in ("train", "test", "predict")
         }
+        return {**found, "train": found["train"] or any(_overrides(c, "on_batch_end") for c in self.callbacks)}
+
+    def append(self, callback: Callback) -> None:
+        """One more callback, called after the others."""
+        self.callbacks.append(callback)
+        callback.set_model(self.model)
+        callback.set_params(self.params)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        self.params = params
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        self._model = model
+        for callback in self.callbacks:
+            callback.set_model(model)
 
     def call(self, event: str, *args: Any) -> None:
         """Call ``event`` of each."""
@@ -59,8 +98,57 @@ class CallbackList:
             getattr(callback, event)(*args)
 
 
+def _to_each(event: str) -> Any:
+    def call(self: CallbackList, *args: Any, **kwargs: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(*args, **kwargs)
+
+    return call
+
+
+for _event in [name for name in vars(Callback) if name.startswith("on_")]:
+    setattr(CallbackList, _event, _to_each(_event))
+
+
 def _overrides(callback: Callback, method: str) -> bool:
     return method in vars(callback) or getattr(type(callback), method, None) is not getattr(Callback, method)
+
+
+class ProgbarLogger(Callback):
+    """Shows a progress bar an epoch; `fit` shows one by itself, so this is for loops of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: ProgressBar | None = None
+        self._seen = 0
+
+    def _begin(self, title: str | None = None) -> None:
+        self._bar = ProgressBar(self.params.get("steps"), self.params.get("verbose", "auto"), title)
+        self._seen = 0
+
+    def _batch(self, batch: int, logs: dict[str, Any] | None) -> None:
+        self._seen = batch + 1
+        if self._bar is not None:
+            self._bar.update(self._seen, _shown(logs))
+
+    def _end(self, logs: dict[str, Any] | None) -> None:
+        if self._bar is not None:
+            self._bar.finish(self._seen, _shown(logs))
+            self._bar = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        epochs = self.params.get("epochs") or 1
+        self._begin(f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else None)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batch(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._end(logs)
+
+
+def _shown(logs: dict[str, Any] | None) -> dict[str, Any]:
+    return {k: v for k, v in (logs or {}).items() if k != "outputs"}
 
 
 class History(Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import numpy as np
 
 from kcompile.errors import UsageError
 from kcompile.keras.callbacks.base import Callback
+from kcompile.keras.printing import print_message
 
 
 def say(text: str) -> None:
     """A line about what a callback did."""
-    sys.stdout.write(f"\n{text}\n")
+    print_message(f"\n{text}")
 
 
 class Monitor(Callback):

@@ -24,7 +24,9 @@ def plain(a: Any) -> Any:
         # Columns of several kinds (numbers and truth values, or pandas's own types that know missing values).
         for name, column in a.items() if array.ndim > 1 else [(a.name, a)]:
             if not pandas.api.types.is_numeric_dtype(column.dtype):
-                raise ValueError(f"column {printable(name)!r} holds {column.dtype}, not numbers; encode or leave it out")
+                raise ValueError(
+                    f"column {printable(name)!r} holds {column.dtype}, not numbers; encode or leave it out"
+                )
         array = a.to_numpy(dtype=config.floatx(), na_value=np.nan)
     return array if array.ndim > 1 else array[:, None]
 

@@ -26,7 +26,7 @@ class CompiledLoss:
             return
         count = len(tree.flatten(y_pred))
         given = _per_output(self.user_loss, y_pred, self.output_names, "loss")
-        pairs = zip(tree.flatten(_like(y_true, y_pred, "y")), tree.flatten(y_pred), strict=False)
+        pairs = zip(tree.flatten(_like(y_true, y_pred, "y", self.output_names)), tree.flatten(y_pred), strict=False)
         self._losses = [_loss_object(x, *pair) for x, pair in zip(given, pairs, strict=False)]
         self._weights = _per_output(self.user_weights, y_pred, self.output_names, "loss_weights")
         if len(self._losses) != count:
@@ -40,10 +40,9 @@ class CompiledLoss:
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         self.build(y_true, y_pred)
         assert self._losses is not None
-        truths = tree.flatten(_like(y_true, y_pred, "y"))
+        truths = tree.flatten(_like(y_true, y_pred, "y", self.output_names))
         outputs = tree.flatten(y_pred)
-        weights = tree.flatten(sample_weight) if sample_weight is not None else [None] * len(outputs)
-        weights = weights * len(outputs) if len(weights) == 1 else weights
+        weights = _weights(sample_weight, y_pred, self.output_names)
         if len(truths) != len(outputs):
             raise ValueError(f"the targets hold {len(truths)} arrays, the model has {len(outputs)} outputs")
         total: Any = None
@@ -74,7 +73,7 @@ class CompiledMetrics:
         """Make the metrics for outputs of these shapes ('accuracy' depends on them)."""
         if self._rows is not None:
             return
-        outputs, truths = tree.flatten(y_pred), tree.flatten(_like(y_true, y_pred, "y"))
+        outputs, truths = tree.flatten(y_pred), tree.flatten(_like(y_true, y_pred, "y", self.output_names))
         names = self.output_names or [f"output_{i}" for i in range(len(outputs))]
         rows = []
         for given, weigh in ((self.user, False), (self.user_weighted, True)):
@@ -89,9 +88,8 @@ class CompiledMetrics:
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self.build(y_true, y_pred)
-        truths, outputs = tree.flatten(_like(y_true, y_pred, "y")), tree.flatten(y_pred)
-        weights = tree.flatten(sample_weight) if sample_weight is not None else [None] * len(outputs)
-        weights = weights * len(outputs) if len(weights) == 1 else weights
+        truths, outputs = tree.flatten(_like(y_true, y_pred, "y", self.output_names)), tree.flatten(y_pred)
+        weights = _weights(sample_weight, y_pred, self.output_names)
         for i, weigh, metric, _ in self._rows or []:
             metric.update_state(truths[i], outputs[i], sample_weight=weights[i] if weigh else None)
 
@@ -167,8 +165,20 @@ def _per_output(given: Any, y_pred: Any, names: list[str] | None, what: str, lis
     return [given] * count
 
 
-def _like(y: Any, y_pred: Any, what: str) -> Any:
-    """Targets in the order of the outputs: a dict is taken by the outputs' keys."""
+def _weights(sample_weight: Any, y_pred: Any, names: list[str] | None) -> list[Any]:
+    """A weight, or None, for each output; one is for all."""
+    count = len(tree.flatten(y_pred))
+    weights = tree.flatten(_like(sample_weight, y_pred, "sample_weight", names))
+    return weights * count if len(weights) == 1 else weights
+
+
+def _like(y: Any, y_pred: Any, what: str, names: list[str] | None) -> Any:
+    """Targets or weights in the order of the outputs: a dict is taken by the outputs' keys, or their layers' names."""
+    if isinstance(y, dict) and isinstance(y_pred, (list, tuple)) and names is not None:
+        missing = [n for n in names if n not in y]
+        if missing:
+            raise ValueError(f"{what} has no entry for the output {missing[0]!r}")
+        return [y[n] for n in names]
     if isinstance(y, dict) and isinstance(y_pred, dict):
         missing = [k for k in y_pred if k not in y]
         if missing:

@@ -71,11 +71,12 @@ def _fits(type: Type, shape: tuple[int, ...]) -> bool:
 class Step:
     """A Python function of (x, y, sample_weight) that is traced at need and runs in torch.
 
-    ``function`` returns a dict of named tensors; it reads and assigns variables.
+    ``function`` returns a dict of named tensors; it reads and assigns variables. ``jit`` hands what is
+    generated to torch.compile.
     """
 
-    def __init__(self, name: str, function: Callable[[Any, Any, Any], dict[str, Any]]):
-        self.name, self.function = name, function
+    def __init__(self, name: str, function: Callable[[Any, Any, Any], dict[str, Any]], jit: bool = False):
+        self.name, self.function, self.jit = name, function, jit
         self.signature: Signature | None = None
         self.runner: Any = None
         self.output_structure: Any = None
@@ -110,14 +111,21 @@ class Step:
         return graph, tracer
 
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
-        return engine_function()(graph, tracer.variables)
+        return engine_function()(graph, tracer.variables, jit=self.jit)
 
 
 class TrainingStep(Step):
     """A step whose first output is the loss: torch differentiates it, the optimizer's graph follows."""
 
-    def __init__(self, name: str, function: Any, optimizer: Optimizer, trained: Callable[[], list[Variable]]):
-        super().__init__(name, function)
+    def __init__(
+        self,
+        name: str,
+        function: Any,
+        optimizer: Optimizer,
+        trained: Callable[[], list[Variable]],
+        jit: bool = False,
+    ):
+        super().__init__(name, function, jit)
         self.optimizer, self.trained = optimizer, trained
         self.revision = optimizer.revision
 
@@ -134,7 +142,7 @@ class TrainingStep(Step):
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
         from kcompile.engine.function import Function, TrainStep
 
-        forward = Function(graph, tracer.variables)
+        forward = Function(graph, tracer.variables, jit=self.jit)
         labels = {id(v): label for label, v in tracer.variables.items()}
         trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in forward.graph.weight_values()]
         if not trained:

@@ -1,9 +1,9 @@
-"""`Trainer`: compile, fit, evaluate, predict."""
+"""`Trainer`: fit, evaluate, predict."""
 
 from __future__ import annotations
 
-import inspect
-import itertools
+import contextlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,178 +11,22 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import UsageError
-from kcompile.keras import backend, ops, tree
-from kcompile.keras import optimizers as optimizers_module
-from kcompile.keras.callbacks.base import CallbackList, History
-from kcompile.keras.layers import tracking
-from kcompile.keras.metrics.base import Mean, Metric
-from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
-from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
+from kcompile.keras import backend, config, ops, tree
+from kcompile.keras.callbacks.base import CallbackList, History, ProgbarLogger
+from kcompile.keras.progress import ProgressBar
 from kcompile.keras.training.arrays import split_validation
-from kcompile.keras.training.data import make_data
+from kcompile.keras.training.compiling import Compiling
+from kcompile.keras.training.data import Epochs, make_data
 from kcompile.keras.training.eager_step import EagerStep, Fallback
 from kcompile.keras.training.own_step import OverridableSteps, OwnStep, overridden
-from kcompile.keras.training.progress import ProgressBar
+from kcompile.keras.training.sources import unpack
 from kcompile.keras.training.steps import Step, TrainingStep
 
 
-class Trainer(OverridableSteps):
+class Trainer(OverridableSteps, Compiling):
     """What a Model adds to a Layer: training and evaluation over batches."""
 
-    def __init__(self) -> None:
-        self.optimizer: Any = None
-        self.stop_training = False
-        self.compiled = False
-        self._compiled_loss: CompiledLoss | None = None
-        self._compiled_metrics: CompiledMetrics | None = None
-        self._loss_tracker: Mean | None = None
-        self._steps: dict[str, Any] = {}
-        self._compile_arguments: dict[str, Any] = {}
-        self.history: History | None = None
-        self.run_eagerly = False
-
-    # ---- compile
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: Any = "auto",
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Choose optimizer, losses and metrics, by name or object, for one output or each of several.
-
-        ``jit_compile`` and ``steps_per_execution`` are kept for the config; asking for either is a warning, since
-        the traced step runs in PyTorch as it is.
-        """
-        for argument, asked in (
-            ("jit_compile", jit_compile is True),
-            ("steps_per_execution", steps_per_execution != 1),
-        ):
-            if asked:
-                warnings.warn(f"compile: {argument} has no effect yet; the traced step runs as it is", stacklevel=2)
-        self.optimizer = optimizers_module.get(optimizer)
-        given = self.optimizer
-        mixed = self.dtype_policy.name == "mixed_float16"  # type: ignore[attr-defined]
-        if (
-            auto_scale_loss
-            and mixed
-            and given is not None
-            and not isinstance(given, optimizers_module.LossScaleOptimizer)
-        ):
-            self.optimizer = optimizers_module.LossScaleOptimizer(given, name="loss_scale_optimizer")
-        names = self._names_of_outputs()
-        self._compiled_loss = CompiledLoss(loss, loss_weights, names) if loss is not None else None
-        self._compiled_metrics = CompiledMetrics(metrics, weighted_metrics, names)
-        self._loss_tracker = Mean(name="loss")
-        self._compile_arguments = {
-            "optimizer": given,
-            "loss": loss,
-            "loss_weights": loss_weights,
-            "metrics": metrics,
-            "weighted_metrics": weighted_metrics,
-            "run_eagerly": run_eagerly,
-            "steps_per_execution": steps_per_execution,
-            "jit_compile": jit_compile,
-        }
-        self.run_eagerly = run_eagerly
-        self.loss = loss
-        self.stop_training = False
-        self.compiled = True
-        self._steps = {}
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile` as a config."""
-        return {k: serialize_keras_object(v) for k, v in self._compile_arguments.items()}
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile with a config, and make the optimizer's variables."""
-        known = set(inspect.signature(Trainer.compile).parameters)
-        given = {k: deserialize_keras_object(v) for k, v in config.items() if k in known}
-        check_names(given.get("loss"), given.get("metrics"), given.get("weighted_metrics"))
-        self.compile(**given)
-        if self.built:  # type: ignore[attr-defined]
-            self.optimizer.build(self._trained())
-
-    def _names_of_outputs(self) -> list[str] | None:
-        try:
-            return list(self.output_names)  # type: ignore[attr-defined]
-        except AttributeError:
-            return None
-
-    def _require_compiled(self, what: str) -> None:
-        if not self.compiled:
-            raise ValueError(f"You must call `compile()` before calling `{what}()`.")
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """The loss tracker, trackers of several losses, the compiled metrics, and those that the model holds."""
-        found: list[Metric] = [self._loss_tracker] if self._loss_tracker is not None else []
-        found += self._compiled_loss.metrics if self._compiled_loss is not None else []
-        found += self._compiled_metrics.metrics if self._compiled_metrics is not None else []
-        return tracking.unique(m for part in (found, tracking.held(self, Metric)) for m in part)
-
-    @property
-    def metrics_names(self) -> list[str]:
-        return [m.name for m in self.metrics]
-
-    def reset_metrics(self) -> None:
-        for metric in self.metrics:
-            metric.reset_state()
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """Values so far by name, as Python numbers."""
-        found = {m.name: m.result() for m in self.metrics if m not in self._metric_objects()}
-        if self._compiled_metrics is not None:
-            found.update(self._compiled_metrics.result())
-        return {k: _number(found[k]) for k in sorted(found)}
-
-    def _logs_of(self, kind: str) -> dict[str, Any]:
-        """What an epoch logs: the metrics, or what the model's own step returned where that is something else."""
-        result, own = self.get_metrics_result(), getattr(self._steps.get(kind), "logs", None)
-        if isinstance(own, dict) and set(own) != set(result):
-            return {k: _number(v) for k, v in own.items()}
-        return result
-
-    def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Values in the order of `metrics_names`, those under other names behind; one alone as a number."""
-        names = [n for n in self.metrics_names if n in logs]
-        values = [logs[k] for k in dict.fromkeys([*names, *logs])]
-        return values[0] if len(values) == 1 else values
-
-    def _metric_objects(self) -> list[Metric]:
-        return self._compiled_metrics.metrics if self._compiled_metrics is not None else []
-
     # ---- the steps
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """The compiled loss plus what layers added; override for a loss of your own."""
-        parts = []
-        if self._compiled_loss is not None:
-            value = self._compiled_loss(y, y_pred, sample_weight)
-            if value is not None:
-                parts.append(value)
-        parts += [ops.sum(ops.cast(extra, "float32")) for extra in self.losses]  # type: ignore[attr-defined]
-        if not parts:
-            raise ValueError(
-                "No loss to compute: `compile` got no loss and no layer called `add_loss`. Provide a `loss` argument."
-            )
-        total = parts[0]
-        for part in parts[1:]:
-            total = ops.add(total, part)
-        return total
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Update the compiled metrics."""
-        if y is not None and self._compiled_metrics is not None:
-            self._compiled_metrics.update_state(y, y_pred, sample_weight)
 
     def _loss_of_batch(self, training: bool) -> Callable[[Any, Any, Any], list[Any]]:
         def run(x: Any, y: Any, sample_weight: Any) -> list[Any]:
@@ -202,15 +46,18 @@ class Trainer(OverridableSteps):
         """The train, test or predict step; traced where it can be, eager where it must."""
         own = overridden(self, kind)
         if kind not in self._steps and own is not None:
+            if self.jit_compile:
+                sys.stderr.write(f"kcompile: the model's own {kind}_step runs as it is, without jit_compile\n")
             self._steps[kind] = OwnStep(own, grad=kind == "train")
         if kind not in self._steps:
+            jit = self.jit_compile
             if kind == "train":
                 function: Any = self._loss_of_batch(True)
-                made: Any = TrainingStep("train", function, self.optimizer, self._trained)
+                made: Any = TrainingStep("train", function, self.optimizer, self._trained, jit)
                 eager = EagerStep(function, self.optimizer, self._trained)
             else:
                 function = self._loss_of_batch(False) if kind == "test" else self._predict_of_batch
-                made, eager = Step(kind, function), EagerStep(function)
+                made, eager = Step(kind, function, jit), EagerStep(function)
             self._steps[kind] = eager if self.run_eagerly else Fallback(made, eager, kind)
         return self._steps[kind]
 
@@ -229,88 +76,94 @@ class Trainer(OverridableSteps):
         callbacks: Any = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: Any = 1,
     ) -> History:
-        """Train for epochs over the data; returns the History."""
+        """Train for epochs over arrays, tables, a generator, a DataLoader or a PyDataset; returns the History.
+
+        ``validation_freq`` is every how many epochs to validate, or a list of epochs (the first is 1).
+        """
         self._require_compiled("fit")
+        most = config.max_epochs()
+        if most is not None and most < epochs:
+            warnings.warn(f"Limiting epochs to {most}", stacklevel=2)
+            epochs = most
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_validation((x, y, sample_weight), validation_split)
-        data = make_data(x, y, sample_weight, batch_size, shuffle, class_weight)
-        total = steps_per_epoch or _length(data)
+        data = make_data(x, y, sample_weight, batch_size, shuffle, class_weight, steps_per_epoch)
+        run = Epochs(data, steps_per_epoch, self.steps_per_execution)
+        validate = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
         history = History()
-        given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
-        runner = CallbackList([*given, history], self, epochs=epochs, steps=total, verbose=verbose)
+        runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
+        runner.append(history)
         self.stop_training = False
         self.history = history
         self._initial_epoch: int | None = None
+        logs: dict[str, Any] = {}
         runner.call("on_train_begin")
         # BackupAndRestore may have found more epochs done.
         first = initial_epoch if self._initial_epoch is None else self._initial_epoch
-        batches = iter(data)
-        for epoch in range(first, epochs):
-            self.reset_metrics()
-            runner.call("on_epoch_begin", epoch)
-            if steps_per_epoch is None:
-                batches = iter(data)
-            bar = ProgressBar(total, _verbosity(verbose))
-            if bar.verbose and epochs > 1:
-                bar.stream.write(f"Epoch {epoch + 1}/{epochs}\n")
-            steps, batches = self._run_epoch(batches, data, steps_per_epoch, runner, bar)
-            logs = self._logs_of("train")
-            if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                size = validation_batch_size or batch_size
-                logs.update(self._validate(validation_data, size, validation_steps, runner.callbacks))
-            bar.finish(steps, logs)
-            runner.call("on_epoch_end", epoch, logs)
-            if self.stop_training:
-                break
+        with contextlib.closing(run):
+            for epoch in range(first, epochs):
+                self.reset_metrics()
+                runner.call("on_epoch_begin", epoch)
+                bar = _bar(run, runner, verbose, f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else None)
+                count = self._run_epoch(run, runner, bar)
+                if not count and epoch == first:
+                    raise UsageError("fit: the data gave no batch")
+                if not count:
+                    # A generator that has ended: what further epochs would log were no numbers of any data.
+                    break
+                logs = self._logs_of("train")
+                if validate is not None and _is_due(epoch, validation_freq):
+                    logs.update(validate(runner))
+                bar.finish(count, logs)
+                runner.call("on_epoch_end", epoch, logs)
+                if self.stop_training:
+                    break
         self.optimizer.finalize_variable_values(self._trained())
-        runner.call("on_train_end")
+        runner.call("on_train_end", logs)
         return history
 
-    def _run_epoch(
-        self, batches: Any, data: Any, limit: int | None, runner: CallbackList, bar: ProgressBar
-    ) -> tuple[int, Any]:
-        """(steps done, the iterator to go on with); data that ends before ``limit`` ends the epoch, as in Keras."""
+    def _run_epoch(self, run: Epochs, runner: CallbackList, bar: ProgressBar) -> int:
+        """Number of batches trained on."""
         step = self._step("train")
         count = 0
-        while limit is None or count < limit:
-            batch = next(batches, None)
-            if batch is None:
-                if limit is None or count:
+        with contextlib.closing(run.epoch()) as epoch:
+            for begin, batches in epoch:
+                runner.call("on_train_batch_begin", begin)
+                for batch in batches:
+                    step(batch)
+                count = begin + len(batches)
+                if runner.wants_batches["train"]:
+                    runner.call("on_train_batch_end", count - 1, self._logs_of("train"))
+                if bar.due():
+                    # Reading metrics waits for the device, so only when the bar is about to be drawn.
+                    bar.update(count, self._logs_of("train"))
+                if self.stop_training:
                     break
-                batches = iter(data)
-                batch = next(batches, None)
-                if batch is None:
-                    break
-            runner.call("on_train_batch_begin", count)
-            step(batch)
-            count += 1
-            if runner.wants_batches["train"]:
-                runner.call("on_train_batch_end", count - 1, self._logs_of("train"))
-            if bar.due():
-                # Reading metrics waits for the device, so only when the bar is about to be drawn.
-                bar.update(count, self._logs_of("train"))
-            if self.stop_training:
-                break
-        if count == 0:
-            raise UsageError("fit: the data gave no batch")
-        return count, batches
+        return count
 
-    def _validate(self, data: Any, batch_size: int | None, steps: int | None, callbacks: Any) -> dict[str, Any]:
-        saved = [(v, v.numpy()) for m in self.metrics for v in m.variables]
-        x, y, weight = (*data, None, None)[:3] if isinstance(data, (tuple, list)) else (data, None, None)
-        result = self.evaluate(x, y, batch_size, 0, weight, steps, callbacks, return_dict=True)
-        for variable, array in saved:
-            variable.assign(array)
-        return {f"val_{k}": v for k, v in result.items()}
+    def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Callable[[CallbackList], Any] | None:
+        """A function that evaluates on the validation data, which is made ready once."""
+        if data is None:
+            return None
+        source = make_data(*unpack(tuple(data) if isinstance(data, list) else data), batch_size, steps=steps)
+
+        def validate(runner: CallbackList) -> dict[str, Any]:
+            saved = [(v, v.numpy()) for m in self.metrics for v in m.variables]
+            result = self.evaluate(source, steps=steps, callbacks=runner, return_dict=True, verbose=0)
+            for variable, array in saved:
+                variable.assign(array)
+            return {f"val_{k}": v for k, v in result.items()}
+
+        return validate
 
     # ---- evaluate and predict
 
@@ -330,11 +183,12 @@ class Trainer(OverridableSteps):
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._require_compiled("evaluate")
-        data = make_data(x, y, sample_weight, batch_size)
-        runner = CallbackList(callbacks, self)
+        run = Epochs(make_data(x, y, sample_weight, batch_size, steps=steps), steps, self.steps_per_execution)
+        runner = _callback_list(callbacks, self, epochs=1, steps=run.steps, verbose=verbose)
+        self.stop_evaluating = False
         self.reset_metrics()
         runner.call("on_test_begin")
-        count = self._each_batch("test", data, steps, runner, _verbosity(verbose), lambda outputs: None)
+        count = self._each_group("test", run, runner, verbose, lambda outputs: self._logs_of("test"))
         logs = self._logs_of("test")
         runner.call("on_test_end", logs)
         if not count:
@@ -350,29 +204,39 @@ class Trainer(OverridableSteps):
         callbacks: Any = None,
     ) -> Any:
         """Outputs for all samples as numpy arrays, computed in batches."""
-        data = make_data(x, None, None, batch_size)
+        run = Epochs(make_data(x, None, None, batch_size, steps=steps), steps, self.steps_per_execution)
+        runner = _callback_list(callbacks, self, epochs=1, steps=run.steps, verbose=verbose)
         rows: list[Any] = []
-        runner = CallbackList(callbacks, self)
+
+        def keep(outputs: list[Any]) -> dict[str, Any]:
+            rows.append(_joined([_to_numpy(o) for o in outputs]))
+            return {"outputs": rows[-1]}
+
+        self.stop_predicting = False
         runner.call("on_predict_begin")
-        self._each_batch("predict", data, steps, runner, _verbosity(verbose), lambda out: rows.append(_to_numpy(out)))
+        self._each_group("predict", run, runner, verbose, keep)
         runner.call("on_predict_end")
         if not rows:
             raise UsageError("predict: the data gave no batch")
-        return tree.map_structure(lambda *parts: np.concatenate(parts), rows[0], *rows[1:])
+        return _joined(rows)
 
-    def _each_batch(
-        self, kind: str, data: Any, limit: int | None, runner: CallbackList, verbose: int, take: Callable[[Any], None]
+    def _each_group(
+        self, kind: str, run: Epochs, runner: CallbackList, verbose: Any, logs: Callable[[list[Any]], dict[str, Any]]
     ) -> int:
-        step = self._step(kind)
-        bar = ProgressBar(limit or _length(data), verbose)
-        count = 0
-        for batch in itertools.islice(data, limit):
-            runner.call(f"on_{kind}_batch_begin", count)
-            take(step(batch))
-            count += 1
-            if runner.wants_batches[kind]:
-                runner.call(f"on_{kind}_batch_end", count - 1, self.get_metrics_result() if kind == "test" else None)
-            bar.update(count, {})
+        """Run a step on each batch; ``logs`` turns a group's outputs into what callbacks see of it."""
+        step, count = self._step(kind), 0
+        stop = {"test": "stop_evaluating", "predict": "stop_predicting"}[kind]
+        bar = _bar(run, runner, verbose)
+        with contextlib.closing(run), contextlib.closing(run.epoch()) as epoch:
+            for begin, batches in epoch:
+                runner.call(f"on_{kind}_batch_begin", begin)
+                outputs = [step(batch) for batch in batches]
+                count = begin + len(batches)
+                if kind == "predict" or runner.wants_batches[kind]:
+                    runner.call(f"on_{kind}_batch_end", count - 1, logs(outputs))
+                bar.update(count, {})
+                if getattr(self, stop):
+                    break
         bar.finish(count, self.get_metrics_result() if kind == "test" else {})
         return count
 
@@ -403,22 +267,32 @@ class Trainer(OverridableSteps):
         return logs if return_dict else self._in_order(logs)
 
 
-def _length(data: Any) -> int | None:
-    return data.num_batches
+def _callback_list(callbacks: Any, model: Any, **params: Any) -> CallbackList:
+    """The callbacks of a run; a list that is running already (fit's, while it validates) stays as it is."""
+    return callbacks if isinstance(callbacks, CallbackList) else CallbackList(callbacks, model=model, **params)
 
 
-def _verbosity(verbose: Any) -> int:
-    return 1 if verbose in ("auto", True) else int(verbose)
+def _bar(run: Epochs, runner: CallbackList, verbose: Any, title: str | None = None) -> ProgressBar:
+    """The bar of a run; a silent one where a callback draws one."""
+    drawn = any(isinstance(c, ProgbarLogger) for c in runner.callbacks)
+    return ProgressBar(run.steps, 0 if drawn else verbose, title)
 
 
-def _number(value: Any) -> Any:
-    """A Python number; an array for a metric with several values."""
-    array = backend.convert_to_numpy(value)
-    return array if array.ndim else float(array)
+def _is_due(epoch: int, often: Any) -> bool:
+    if isinstance(often, int):
+        return (epoch + 1) % often == 0
+    if not hasattr(often, "__contains__"):
+        raise ValueError(f"`validation_freq` must be a number or a list of epochs, got {often!r}")
+    return epoch + 1 in often
 
 
 def _to_numpy(outputs: Any) -> Any:
     return tree.map_structure(backend.convert_to_numpy, outputs)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Outputs of several batches as one."""
+    return parts[0] if len(parts) == 1 else tree.map_structure(lambda *p: np.concatenate(p), *parts)
 
 
 def _detached(y_pred: Any) -> Any:
