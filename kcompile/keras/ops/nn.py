@@ -230,7 +230,8 @@ def dot_product_attention(
 ) -> Any:
     """Attention on query [B, T, N, H], key and value [B, S, K, H]: [B, T, N, H].
 
-    mask is True where a query may look; bias is added to the scores.
+    mask is True where a query may look; bias is added to the scores. A cap c makes scores s
+    c tanh(s / c), which Keras leaves to JAX on TPUs.
     """
     both = mask is not None and bias is not None
     if both:
