@@ -11,6 +11,8 @@ from typing import Any
 
 from kcompile.ir import DType, Op, Type, Value, constant
 from kcompile.ir.dims import Dim, DimLike
+from kcompile.ir.op import unsupported
+from kcompile.ir.shapes import broadcast
 from kcompile.ir.types import f32, f64, i32
 from kcompile.operators.arithmetic import Add, Multiply
 from kcompile.operators.math import ErfInv
@@ -135,6 +137,54 @@ class RandomInteger(_Random, name="random_integer"):
         # Floor comes before low: added to a large low, a fraction near 1 would round up to high.
         steps = o.Floor(o.Mul(from_zero, o.like(self.high - self.low, f64)))
         return o.cast(o.Add(steps, o.like(self.low, f64)), self.dtype)
+
+
+class _Parametrised(Op):
+    """A tensor of a given shape whose distribution differs from cell to cell, by float operands that broadcast to it."""
+
+    torch_opaque = True
+
+    shape: tuple[DimLike, ...]
+    draw: int = 0
+
+    def _result(self, seed: Type | None, *parameters: Type) -> Type:
+        _check_seed(self, seed)
+        first = parameters[0]
+        for type in parameters:
+            fits = type.dtype.is_float and type.dtype is first.dtype
+            self.require(fits, f"parameters must be float tensors of one dtype, got {type}")
+        self.require(
+            len(broadcast(self.shape, *(p.shape for p in parameters))) == len(self.shape),
+            f"parameters must broadcast to {list(self.shape)}",
+        )
+        return first.with_shape(self.shape)
+
+
+class RandomGamma(_Parametrised, name="random_gamma"):
+    """Numbers from gamma distributions of the given alphas and scale 1, of the given shape."""
+
+    def infer(self, alpha: Type, seed: Type | None = None) -> Type:
+        return self._result(seed, alpha)
+
+    def torch(self, t: Any, alpha: Any, seed: Any = None) -> Any:
+        alpha = alpha.expand(t.shape(self.shape))
+        return t._standard_gamma(alpha.contiguous(), generator=t.generator(seed, self.draw))
+
+    onnx = unsupported("ONNX draws from uniform and normal distributions only; draw outside of the model")
+
+
+class RandomBinomial(_Parametrised, name="random_binomial"):
+    """How many of so many trials (whole floats) succeed at a probability each, of the given shape."""
+
+    def infer(self, counts: Type, probabilities: Type, seed: Type | None = None) -> Type:
+        return self._result(seed, counts, probabilities)
+
+    def torch(self, t: Any, counts: Any, probabilities: Any, seed: Any = None) -> Any:
+        shape = t.shape(self.shape)
+        counts, probabilities = (x.expand(shape).contiguous() for x in (counts, probabilities))
+        return t.binomial(counts, probabilities, generator=t.generator(seed, self.draw))
+
+    onnx = unsupported("ONNX draws from uniform and normal distributions only; draw outside of the model")
 
 
 class Dropout(Op, name="dropout"):

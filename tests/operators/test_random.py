@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kcompile.errors import InferError
+from kcompile.errors import InferError, UnsupportedError
 from kcompile.ir import Graph, Type, constant, input_value, symbol
 from kcompile.ir.types import f16, f32, f64, i8, i32, i64
 from kcompile.operators.arithmetic import Add
-from kcompile.operators.random import Dropout, RandomInteger, RandomNormal, RandomUniform, TruncatedNormal
+from kcompile.operators.random import (
+    Dropout,
+    RandomBinomial,
+    RandomGamma,
+    RandomInteger,
+    RandomNormal,
+    RandomUniform,
+    TruncatedNormal,
+)
 from tests.support import run_onnx, run_torch
 
 SIZE = 20000
@@ -124,12 +132,38 @@ def test_dropout_of_nothing_and_of_all(run, rate, factor):
     np.testing.assert_array_equal(dropped(run, Dropout(rate), x), x * factor)
 
 
+def with_parameters(run, op, parameters, seed=None) -> np.ndarray:
+    values = [input_value(f"p{i}", Type(f32, p.shape)) for i, p in enumerate(parameters)]
+    return run(Graph("g", values, [op(*values, None if seed is None else constant(seed, i64))]), list(parameters))[0]
+
+
+@SEEDS
+def test_gamma_and_binomial(seed):
+    alphas = np.array([[0.3], [1.0], [7.0]], np.float32)
+    x = with_parameters(run_torch, RandomGamma((3, 5000)), [alphas], seed)
+    for row, alpha in zip(x, alphas[:, 0], strict=True):
+        assert stats.kstest(row, stats.gamma(alpha).cdf).pvalue > 1e-5
+    counts, probabilities = np.array([[1.0], [9.0]], np.float32), np.array(0.3, np.float32)
+    y = with_parameters(run_torch, RandomBinomial((2, 5000)), [counts, probabilities], seed)
+    for row, count in zip(y, counts[:, 0], strict=True):
+        assert stats.binomtest(int(row.sum()), int(5000 * count), 0.3).pvalue > 1e-5
+        assert set(row) <= set(range(int(count) + 1))
+
+
+@pytest.mark.parametrize(("op", "count"), [(RandomGamma((3,)), 1), (RandomBinomial((3,)), 2)])
+def test_not_in_onnx(op, count):
+    with pytest.raises(UnsupportedError, match="uniform and normal"):
+        with_parameters(run_onnx, op, [np.ones((3,), np.float32)] * count)
+
+
 @pytest.mark.parametrize(
     ("apply", "message"),
     [
         (lambda: RandomUniform((2,), dtype=i32)(None), "dtype must be a float"),
         (lambda: RandomInteger((2,), 0, 2, f32)(None), "dtype must be an integer"),
         (lambda: RandomNormal((2,))(constant([1], i64)), "seed must be int64"),
+        (lambda: RandomGamma((2,))(input_value("a", Type(f32, (3, 2))), None), "broadcast"),
+        (lambda: RandomGamma((2,))(input_value("a", Type(i32, (2,))), None), "float"),
         (lambda: Dropout(1.5)(input_value("x", Type(f32, (2,))), None), "rate must be from 0 to 1"),
         (lambda: Dropout(0.5, noise_shape=(1,))(input_value("x", Type(f32, (2, 2))), None), "noise_shape"),
     ],
