@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable, Mapping
 from operator import index
 from typing import Any
@@ -55,6 +57,7 @@ i8, i16, i32, i64 = (DType(f"i{b}", f"int{b}", "int", b) for b in (8, 16, 32, 64
 u8, u16, u32, u64 = (DType(f"u{b}", f"uint{b}", "uint", b) for b in (8, 16, 32, 64))
 f16, f32, f64 = (DType(f"f{b}", f"float{b}", "float", b) for b in (16, 32, 64))
 bf16 = DType("bf16", "bfloat16", "float", 16)
+OPAQUE = DType("opaque", "opaque", "opaque", 0)  # the element type of an OpaqueType; not one of ALL
 
 ALL = (bool_, i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64)
 _BY_NAME = {d.name: d for d in ALL} | {d.keras: d for d in ALL}
@@ -136,6 +139,36 @@ class Type:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
+class OpaqueType(Type):
+    """What the IR has no type for: a tensor of unknown rank or of strings, a sequence, an optional.
+
+    ``form`` is the owner's description of it as bytes (a serialised ONNX TypeProto; empty: nothing
+    is known). Only opaque operators, inputs and outputs have values of such a type.
+    """
+
+    __slots__ = ("form",)
+
+    def __init__(self, form: bytes):
+        super().__init__(OPAQUE, ())
+        self.form = form
+
+    @property
+    def is_static(self) -> bool:
+        return False
+
+    def substitute(self, sizes: Mapping[str, DimLike]) -> Type:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OpaqueType) and self.form == other.form
+
+    def __hash__(self) -> int:
+        return hash(self.form)
+
+    def __repr__(self) -> str:
+        return f"{OPAQUE}[{base64.b64encode(self.form).decode()}]"
+
+
 def type_of(array: np.ndarray) -> Type:
     """The type of a numpy array."""
     return Type(dtype(array.dtype), array.shape)
@@ -147,8 +180,10 @@ def parse_type(text: str) -> Type:
     if not bracket or not rest.endswith("]"):
         raise ParseError(f"{text!r} is not a type such as f32[N, 4]")
     try:
+        if name.strip() == OPAQUE.name:
+            return OpaqueType(base64.b64decode(rest[:-1], validate=True))
         return Type(dtype(name.strip()), [parse_dim(d) for d in split_top(rest[:-1])])
-    except InferError as error:
+    except (InferError, binascii.Error) as error:
         raise ParseError(str(error)) from error
 
 

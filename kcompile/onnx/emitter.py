@@ -9,22 +9,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from kcompile.errors import KcompileError, UnsupportedError
 from kcompile.ir import Constant, DType, Graph, Input, Node, Type, Value, Weight
 from kcompile.ir.dims import Dim, DimLike, evaluate, product
 from kcompile.ir.op import Op
+from kcompile.onnx import opaque
 from kcompile.onnx.initializers import fold
+from kcompile.onnx.protos import ELEMENT_TYPES, type_proto
 from kcompile.operators.lowering import describe, expand
-
-ELEMENT_TYPES = {
-    "bool": TensorProto.BOOL, "i8": TensorProto.INT8, "i16": TensorProto.INT16, "i32": TensorProto.INT32,
-    "i64": TensorProto.INT64, "u8": TensorProto.UINT8, "u16": TensorProto.UINT16, "u32": TensorProto.UINT32,
-    "u64": TensorProto.UINT64, "f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16, "f32": TensorProto.FLOAT,
-    "f64": TensorProto.DOUBLE,
-}  # fmt: skip
-
 
 class Emitter:
     """The ``o`` that onnx facets get. Tensors are their names.
@@ -46,7 +40,9 @@ class Emitter:
         self.arrays: dict[str, np.ndarray] = {} if parent is None else parent.arrays
         self._taken: set[str] = set() if parent is None else parent._taken
         self._array_names: dict[Any, str] = {} if parent is None else parent._array_names
-        self._origin: str = "" if parent is None else parent._origin
+        self.tensors: dict[str, onnx.TensorProto] = {} if parent is None else parent.tensors
+        self.domains: dict[str, int] = {} if parent is None else parent.domains
+        self.origin: str = "" if parent is None else parent.origin
         self._sources: dict[str, tuple[str, int, Dim]] = {} if parent is None else dict(parent._sources)
         # Shapes of the graph's inputs, from which several sizes at once can be read.
         self._shapes: list[tuple[str, tuple[DimLike, ...]]] = [] if parent is None else list(parent._shapes)
@@ -54,6 +50,7 @@ class Emitter:
         # Nodes by operator, operands and attributes: facets of different operators often need the same thing.
         self._made: dict[Any, tuple[str, ...]] = {} if parent is None else dict(parent._made)
         self._transposed: dict[str, tuple[str, list[int]]] = {} if parent is None else dict(parent._transposed)
+        self._squeezed: dict[str, tuple[str, str, list[int]]] = {} if parent is None else dict(parent._squeezed)
         self.root: Emitter = parent.root if parent is not None else self
 
     # ---- nodes
@@ -86,7 +83,7 @@ class Emitter:
             names = self._made[key]
             return names if outputs else names[0]
         self._require_schema(op_type, domain)
-        label = f"{self._origin}/{op_type}" if self._origin else op_type
+        label = f"{self.origin}/{op_type}" if self.origin else op_type
         name = self.unique(label)
         results = tuple(name if i == 0 else self.unique(f"{label}.{i}") for i in range(count))
         proto = helper.make_node(op_type, operands, list(results), name=name, domain=domain, **attributes)
@@ -261,10 +258,42 @@ class Emitter:
         return self.node(op_type, x, axes=list(axes), keepdims=int(keepdims)) if axes else self.Identity(x)
 
     def squeeze(self, x: str, axes: Sequence[int]) -> str:
-        return self.Squeeze(x, self.ints(list(axes))) if axes else x
+        """``x`` without axes of size 1."""
+        return self._reranked("Squeeze", x, list(axes))
 
     def unsqueeze(self, x: str, axes: Sequence[int]) -> str:
-        return self.Unsqueeze(x, self.ints(list(axes))) if axes else x
+        """``x`` with axes of size 1 at these places of the result."""
+        return self._reranked("Unsqueeze", x, list(axes))
+
+    def _reranked(self, op_type: str, x: str, axes: list[int]) -> str:
+        if not axes:
+            return x
+        made_by, source, before = self._squeezed.get(x, ("", "", []))
+        if made_by not in ("", op_type) and before == axes:
+            return source  # one undoes the other
+        result = self.node(op_type, x, self.ints(axes))
+        self._squeezed[result] = op_type, x, axes
+        return result
+
+    # ---- nodes that were in a file
+
+    def opaque(self, op: Any, operands: Sequence[str | None]) -> tuple[str, ...]:
+        """A node as it was read."""
+        return opaque.write(self, op, operands)
+
+    def append(self, proto: onnx.NodeProto, domain: str, version: int) -> None:
+        """A finished node; the file will import its domain at that version."""
+        if domain:
+            self.domains[domain] = version
+        self.nodes.append(proto)
+
+    def tensor(self, proto: onnx.TensorProto, label: str) -> str:
+        """An initialiser of an element type that the IR has not."""
+        name = self.unique(proto.name or label)
+        self.tensors[name] = onnx.TensorProto()
+        self.tensors[name].CopyFrom(proto)
+        self.tensors[name].name = name
+        return name
 
     # ---- whole graphs
 
@@ -284,7 +313,7 @@ class Emitter:
                 self._emit_node(node, names)
 
     def _emit_node(self, node: Node, names: dict[Value, str]) -> None:
-        self._origin = node.origin or node.op.name
+        self.origin = node.origin or node.op.name
         self.inputs = tuple(None if v is None else v.type for v in node.inputs)
         self.outputs = node.types
         operands = [None if v is None else names[v] for v in node.inputs]
@@ -354,17 +383,16 @@ class Emitter:
 
     def inline(self, graph: Graph, operands: Sequence[str]) -> tuple[str, ...]:
         """The results of a graph whose nodes are appended here, on the given tensors."""
-        kept = self.inputs, self.outputs, self._origin
+        kept = self.inputs, self.outputs, self.origin
         graph = expand(graph, partial(has_facet, opset=self.opset), "onnx")
         names = dict(zip(graph.inputs, operands, strict=True))
         self.emit(graph, names)
-        self.inputs, self.outputs, self._origin = kept
+        self.inputs, self.outputs, self.origin = kept
         return tuple(names[v] for v in graph.outputs)
 
     def info(self, name: str, type: Type) -> onnx.ValueInfoProto:
         """Name and type of a graph's input or output; symbolic dims by their text."""
-        dims = [str(d) if isinstance(d, Dim) else d for d in type.shape]
-        return helper.make_tensor_value_info(name, ELEMENT_TYPES[type.dtype.name], dims)
+        return helper.make_value_info(name, type_proto(type))
 
 
 # Two of these with the same operands are still two.

@@ -19,7 +19,7 @@ LEAST_OPSET = 17
 
 
 def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
-    """The graph's outputs (not its updates) as an ONNX model in standard operators only.
+    """The graph's outputs (not its updates) as an ONNX model: standard operators, and what was carried through from a file.
 
     ``opset`` is 17 or later (default 20). The bytes are a function of the arguments alone.
     Raises UnsupportedError naming the operator and layer that ONNX at this opset can't express,
@@ -36,19 +36,23 @@ def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] 
     outputs = _name_outputs(emitter, graph, names)
     nodes = _live(emitter.nodes, graph.output_names)
     arrays = _named_arrays(emitter, nodes)
-    opset_id = helper.make_opsetid("", opset)
+    opsets = [helper.make_opsetid(d, v) for d, v in (("", opset), *sorted(emitter.domains.items()))]
+    tensors = {name: t for name, t in emitter.tensors.items() if name in set(_names_read(nodes))}
     model = helper.make_model(
         helper.make_graph(
             nodes,
             graph.name or "graph",
             [emitter.info(v.op.label, v.type) for v in graph.inputs],  # type: ignore[attr-defined]
             outputs,
-            [numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), name) for name, a in arrays.items()],
+            [
+                *(numpy_helper.from_array(np.ascontiguousarray(a).reshape(a.shape), n) for n, a in arrays.items()),
+                *tensors.values(),
+            ],
         ),
-        opset_imports=[opset_id],
+        opset_imports=opsets,
         producer_name="kcompile",
         # The IR version that came with the opset: a runtime that has the opset reads it.
-        ir_version=helper.find_min_ir_version_for([opset_id]),
+        ir_version=helper.find_min_ir_version_for(opsets, ignore_unknown=True),
     )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     return model

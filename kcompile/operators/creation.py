@@ -114,6 +114,34 @@ class SizeOf(Op, name="size_of"):
         return scalar if self.dtype is i64 else o.cast(scalar, self.dtype)
 
 
+class Shape(Op, name="shape"):
+    """The sizes of x's axes from ``start`` up to ``stop`` (None: all the rest) as an int64 vector. ONNX Shape."""
+
+    start: int = 0
+    stop: int | None = None
+
+    def sizes(self, x: Type) -> tuple[DimLike, ...]:
+        """The sizes themselves."""
+        return x.shape[self.start : self.stop]
+
+    def infer(self, x: Type) -> Type:
+        return Type(i64, (len(self.sizes(x)),))
+
+    def torch(self, t: Any, x: Any) -> Any:
+        sizes = self.sizes(t.inputs[0])
+        if not sizes:
+            return t.zeros((0,), dtype=t.dtype(i64))
+        return t.stack([t.scalar_tensor(t.size(d), dtype=t.dtype(i64)) for d in sizes])
+
+    def onnx(self, o: Any, x: str) -> str:
+        sizes = self.sizes(o.inputs[0])
+        if not any(isinstance(d, Dim) for d in sizes):
+            return o.ints([int(d) for d in sizes])
+        first, last, _ = slice(self.start, self.stop).indices(o.inputs[0].rank)
+        ends = {"start": first or None, "end": None if last == o.inputs[0].rank else last}
+        return o.node("Shape", x, **ends)
+
+
 class Triangle(Op, name="triangle"):
     """The matrices of x [..., M, N] on and below a diagonal (above: ``upper``), 0 elsewhere. ONNX Trilu."""
 

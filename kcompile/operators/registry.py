@@ -21,6 +21,7 @@ from kcompile.operators import (
     losses,
     math,
     normalization,
+    opaque,
     pooling,
     random,
     recurrent,
@@ -31,7 +32,7 @@ from kcompile.operators import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
-    normalization, activation, losses, recurrent, attention, random, image, control, gradient,
+    normalization, activation, losses, recurrent, attention, random, image, control, gradient, opaque,
 )  # fmt: skip
 
 

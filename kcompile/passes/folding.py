@@ -10,6 +10,7 @@ from kcompile.ir import Graph, Node, Value, Weight, constant, is_leaf
 from kcompile.ir.op import Op, sub_graphs, symbols_in
 from kcompile.ir.types import Type, bf16, f32, type_of
 from kcompile.operators.arithmetic import FloorDivide, Remainder
+from kcompile.operators.opaque import Opaque
 from kcompile.operators.random import Dropout, RandomInteger, RandomNormal, RandomUniform, TruncatedNormal
 from kcompile.passes.arrays import Arrays
 from kcompile.passes.layout import SPATIAL
@@ -88,7 +89,8 @@ class _Folding:
 
 def _allowed(node: Node) -> bool:
     op, types = node.op, [*node.types, *(v.type for v in node.inputs if v is not None)]
-    if isinstance(op, _RANDOM) or sub_graphs(op) or symbols_in(op) or not _expressible(op):
+    # What an opaque node is for is not known: a dequantised bias, say, has to stay beside its convolution.
+    if isinstance(op, (*_RANDOM, Opaque)) or sub_graphs(op) or symbols_in(op) or not _expressible(op):
         return False
     if isinstance(op, (FloorDivide, Remainder)) and node.types[0].dtype.is_integer:
         return False  # the rule fold-integer-division's

@@ -7,7 +7,7 @@ import pytest
 
 from kcompile.errors import InferError
 from kcompile.ir import Graph, dtype, input_value, parse_type, symbol, verify
-from kcompile.operators.creation import Fill, Range, SizeOf, Triangle
+from kcompile.operators.creation import Fill, Range, Shape, SizeOf, Triangle
 from tests.operators.cases import N0, OPSETS, Case, normal, numbers, table
 from tests.support import close, run_onnx, run_torch
 
@@ -33,6 +33,11 @@ CASES = [
         for k in (-1, 0, 2)
     ],
     Case(Triangle(), normal(2, 3, 3), expected=np.tril, dims={(0, 1): "T", (0, 2): "T"}),
+    *[
+        Case(Shape(start, stop), normal(2, 0, 3), expected=np.array([2, 0, 3])[start:stop], dims=dims)
+        for start, stop in ((0, None), (1, None), (-1, None), (0, -1), (2, 2), (1, 9))
+        for dims in (N0, {}, {(0, 0): "N", (0, 1): "T"})
+    ],
     Case(Triangle(True, 1), normal(2, 0, 3), expected=np.triu, dims={(0, 1): "T"}),
 ]
 
