@@ -179,11 +179,11 @@ ELSEWHERE = {"InputLayer", "Lambda", "LSTMCell"}
 
 
 def test_every_layer_has_a_case() -> None:
-    from tests.keras import test_conv_lstm, test_layers_more, test_layers_rest
+    from tests.keras import test_conv_lstm, test_image_layers, test_layers_more, test_layers_rest
 
     modules = (test_conv_lstm, test_layers_more, test_layers_rest)
     tested = {c.layer for c in [*CASES, *(c for m in modules for c in m.CASES)]} | ELSEWHERE
-    tested |= test_layers_more.ELSEWHERE | test_layers_rest.ELSEWHERE
+    tested |= test_layers_more.ELSEWHERE | test_layers_rest.ELSEWHERE | test_image_layers.TESTED
     assert {c.__name__ for c in keras.layers.CLASSES} == tested
 
 
