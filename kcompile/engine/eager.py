@@ -75,6 +75,11 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def allow_flash_attention(allowed: bool) -> None:
+    """Whether attention on a GPU may use torch's flash kernel."""
+    torch.backends.cuda.enable_flash_sdp(allowed)
+
+
 def permutation(length: int) -> torch.Tensor:
     """A random order, from torch's generator."""
     return torch.randperm(length)

@@ -11,6 +11,7 @@ from kcompile.keras import (
     layers,
     losses,
     metrics,
+    mixed_precision,
     models,
     ops,
     optimizers,
@@ -20,7 +21,7 @@ from kcompile.keras import (
     tree,
     utils,
 )
-from kcompile.keras.dtype_policies import DTypePolicy
+from kcompile.keras.dtype_policies import DTypePolicy, FloatDTypePolicy
 from kcompile.keras.initializers import Initializer
 from kcompile.keras.layers import Input, InputSpec, Layer
 from kcompile.keras.losses import Loss
@@ -28,14 +29,22 @@ from kcompile.keras.metrics import Metric
 from kcompile.keras.models import Functional, Model, Sequential
 from kcompile.keras.optimizers import Optimizer
 from kcompile.keras.regularizers import Regularizer
+from kcompile.keras.scopes import device, name_scope
 from kcompile.keras.symbolic import KerasTensor
 from kcompile.tracing.variable import Variable
 
 __version__ = "3.15.0"  # the version of Keras whose API this follows
 
+
+def version() -> str:
+    """The version of Keras whose API this follows."""
+    return __version__
+
+
 __all__ = [
-    "DTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric",
-    "Model", "Optimizer", "Regularizer", "Sequential", "Variable", "activations", "callbacks", "config",
-    "constraints", "dtype_policies", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
-    "random", "regularizers", "saving", "tree", "utils",
+    "DTypePolicy", "FloatDTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer",
+    "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential", "Variable", "activations", "callbacks",
+    "config", "constraints", "device", "dtype_policies", "initializers", "layers", "losses", "metrics",
+    "mixed_precision", "models", "name_scope", "ops", "optimizers", "random", "regularizers", "saving", "tree", "utils",
+    "version",
 ]  # fmt: skip

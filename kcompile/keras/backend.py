@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.errors import MissingError
+from kcompile.errors import MissingError, ParseError, printable
 from kcompile.ir import DType, Op, dtype
 from kcompile.keras import config, tree
+from kcompile.operators import promotion
 from kcompile.tracing import tensor as trace_tensor
 from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import current_tracer
@@ -142,5 +143,31 @@ def _read(variable: Variable, target: DType) -> Any:
     return eager.read_variable(variable, target)
 
 
+def result_type(*dtypes: Any) -> str:
+    """The dtype of an operation on these dtypes, Python's ``int`` and ``float``, and None for floatx."""
+    kinds = [d if d in (None, int, float) else dtype(d) for d in dtypes]
+    return promotion.result_type(*kinds, floatx=dtype(config.floatx())).keras
+
+
+def standardize_dtype(dtype_name: Any) -> str:
+    """A dtype's name: of None floatx, of Python's types, numpy's and torch's. Raises ValueError for an unknown one."""
+    python = {bool: "bool", int: "int32", float: "float32", str: "string"}
+    try:
+        return config.floatx() if dtype_name is None else python.get(dtype_name) or dtype(dtype_name).keras
+    except (ParseError, TypeError) as error:
+        raise ValueError(f"Invalid dtype: {printable(dtype_name)}") from error
+
+
+def is_float_dtype(dtype_name: Any) -> bool:
+    """True for float16, bfloat16, float32, float64."""
+    return dtype(standardize_dtype(dtype_name)).is_float
+
+
+def is_int_dtype(dtype_name: Any) -> bool:
+    """True for integers with and without sign."""
+    return dtype(standardize_dtype(dtype_name)).is_integer
+
+
 trace_tensor.DISPATCH.apply = apply
+trace_tensor.DISPATCH.floatx = config.floatx
 trace_variable.EAGER.read = _read

@@ -30,6 +30,7 @@ BUILTINS.update(
     {
         "keras.layers": named(layers.CLASSES),
         "keras": named([models.Sequential, models.Model, dtype_policies.DTypePolicy]),
+        "keras.dtype_policies": named([dtype_policies.DTypePolicyMap]),
         "keras.src.models.functional": named([models.Functional]),
         "keras.initializers": named(initializers.CLASSES),
         "keras.regularizers": named(regularizers.CLASSES),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
+from kcompile.keras.policy import DTypePolicy, as_policy
+
 _SETTINGS: dict[str, object] = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
 
@@ -14,6 +19,16 @@ def set_floatx(value: str) -> None:
     if value not in ("bfloat16", "float16", "float32", "float64"):
         raise ValueError(f"Unknown floatx: {value!r}. Expected one of bfloat16, float16, float32, float64")
     _SETTINGS["floatx"] = value
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy that layers get unless told otherwise: floatx, unless one was set."""
+    return _SETTINGS.get("dtype_policy") or DTypePolicy(floatx())  # type: ignore[return-value]
+
+
+def set_dtype_policy(policy: Any) -> None:
+    """Make ``policy`` the one that new layers get; None goes back to floatx."""
+    _SETTINGS["dtype_policy"] = None if policy is None else as_policy(policy)
 
 
 def epsilon() -> float:
@@ -49,6 +64,62 @@ def standardize_data_format(value: str | None) -> str:
 def backend() -> str:
     """Keras asks which backend computes; it is torch."""
     return "torch"
+
+
+def set_backend(backend: str) -> None:
+    """Accepts ``torch``, the one backend there is; raises ValueError for others."""
+    if backend != "torch":
+        raise ValueError(f"kcompile computes in torch; there is no backend {backend!r}")
+
+
+def is_nnx_enabled() -> bool:
+    """False: flax's NNX belongs to Keras's JAX backend."""
+    return False
+
+
+def is_flash_attention_enabled() -> bool:
+    """True where torch may choose its flash kernel for attention on a GPU, the default."""
+    return bool(_SETTINGS.get("flash_attention", True))
+
+
+def enable_flash_attention() -> None:
+    """Let torch choose its flash kernel where it can."""
+    _set_flash_attention(True)
+
+
+def disable_flash_attention() -> None:
+    """Keep torch from its flash kernel."""
+    _set_flash_attention(False)
+
+
+def _set_flash_attention(allowed: bool) -> None:
+    from kcompile.engine.eager import allow_flash_attention
+
+    allow_flash_attention(allowed)
+    _SETTINGS["flash_attention"] = allowed
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """False: tracebacks are shown as they are."""
+    return False
+
+
+def enable_traceback_filtering() -> None:
+    """Warns: kcompile leaves tracebacks as they are."""
+    warnings.warn("enable_traceback_filtering: kcompile never filters tracebacks", stacklevel=2)
+
+
+def disable_traceback_filtering() -> None:
+    """Tracebacks are shown whole, as they are anyway."""
+
+
+def enable_unsafe_deserialization() -> None:
+    """Warns: kcompile runs no code out of a file, whatever is set."""
+    warnings.warn(
+        "enable_unsafe_deserialization: kcompile never runs code that a file holds; register the layer or function "
+        "(keras.saving.register_keras_serializable) or pass custom_objects",
+        stacklevel=2,
+    )
 
 
 def max_steps_per_epoch() -> int | None:

@@ -232,10 +232,11 @@ _NUMPY_OPERATORS = {
 
 
 class Dispatch:
-    """Filled in by the Keras room: how operators on variables and indexing run outside of a trace."""
+    """Filled in by the Keras room: how operators on variables and indexing run outside of a trace, and floatx."""
 
     apply: Any = None
     getitem: Any = None
+    floatx: Any = staticmethod(lambda: "float32")
 
 
 DISPATCH = Dispatch()
@@ -304,7 +305,8 @@ def promoted(*xs: Any, to_float: bool = False) -> DType:
         (only,) = strong
         if only.is_float or (only.is_integer and not to_float and float not in kinds):
             return only
-    return result_type(*kinds, float) if to_float else result_type(*kinds)
+    kinds = [*kinds, float] if to_float else kinds
+    return result_type(*kinds, floatx=dtype(DISPATCH.floatx()))
 
 
 def record(op: Op, *values: Value | None) -> Any:

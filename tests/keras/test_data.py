@@ -287,7 +287,7 @@ def test_tables_that_numpy_can_not_hold() -> None:
     mixed = TABLE.assign(a=TABLE["a"] > 0, b=TABLE["b"].astype("Float32"))
     plain = mixed.astype("float32")
     same(model.predict(mixed, verbose=0), model.predict(plain, verbose=0))
-    with pytest.raises(ValueError, match="column 'a' holds .*, not numbers"):
+    with pytest.raises(ValueError, match=r"column 'a' holds .*, not numbers"):
         model.predict(TABLE.assign(a="x"), verbose=0)
 
 

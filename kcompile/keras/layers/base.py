@@ -84,7 +84,8 @@ class Layer(Configurable):
         self.name = name or naming.auto_name(naming.to_snake_case(type(self).__name__))
         if not isinstance(self.name, str) or "/" in self.name:
             raise ValueError(f"Argument `name` must be a string and cannot contain character `/`. Received: {name}")
-        self.dtype_policy = dtype_policies.get(dtype)
+        policy = dtype_policies.get(dtype)
+        self.dtype_policy = policy[self.name] if isinstance(policy, dtype_policies.DTypePolicyMap) else policy
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._trainable = trainable
         self.autocast = autocast

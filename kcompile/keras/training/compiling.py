@@ -96,7 +96,7 @@ class Compiling:
         check_names(given.get("loss"), given.get("metrics"), given.get("weighted_metrics"))
         self.compile(**given)
         if self.built:  # type: ignore[attr-defined]
-            self.optimizer.build(self._trained())
+            self.optimizer.build(self._trained())  # type: ignore[attr-defined]
 
     def _names_of_outputs(self) -> list[str] | None:
         try:

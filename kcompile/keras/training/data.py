@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from kcompile.errors import printable
@@ -64,7 +64,7 @@ class Epochs:
         self.steps = limit or source.num_batches
         self._batches: Iterator[Batch] | None = None
 
-    def epoch(self) -> Iterator[tuple[int, list[Batch]]]:
+    def epoch(self) -> Generator[tuple[int, list[Batch]], None, None]:
         """(number of the first, batches) for each group of one epoch."""
         self.source.on_epoch_begin()
         if self.limit is None:
