@@ -455,6 +455,11 @@ _SIZE_FUNCTIONS = {
 }
 
 
+def solvable(dim: DimLike, symbol: str) -> bool:
+    """Whether the symbol can be read off a dimension."""
+    return isinstance(dim, Dim) and (dim.name == symbol or _linear(dim, symbol)[0] != 0)
+
+
 def _linear(dim: Dim, symbol: str) -> tuple[int, int]:
     """(a, b) where the dim is ``a*symbol + b``; (0, 0) where it is not of that form."""
     scale = offset = 0

@@ -6,7 +6,7 @@ in, so that equal nodes are equal, and by names that are free in the new file on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,9 @@ def form_of(node: NodeProto) -> tuple[Array, list[str]]:
 
 def write(o: Any, op: Opaque, operands: Sequence[str | None]) -> tuple[str, ...]:
     """Append the node; names of its results."""
-    if not op.domain:
-        _require_form(op, o.opset)
     form = NodeProto.FromString(op.form.data.tobytes())
+    if not op.domain:
+        _require_form(op, form, o.opset)
     label = f"{o.origin}/{op.op_type}" if o.origin else op.op_type
     if op.op_type == "Constant" and not op.domain and form.attribute[0].name == "value":
         # A tensor of an element type that the IR has not (strings, 4 bits): an initialiser, as it was.
@@ -63,10 +63,20 @@ def write(o: Any, op: Opaque, operands: Sequence[str | None]) -> tuple[str, ...]
     return results
 
 
-def _require_form(op: Opaque, opset: int) -> None:
-    if not same_form(op.op_type, op.version, opset):
+def nodes_below(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes, and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for graph in graphs_of(node):
+            yield from nodes_below(graph.node)
+
+
+def _require_form(op: Opaque, form: NodeProto, opset: int) -> None:
+    inner = [n.op_type for g in graphs_of(form) for n in nodes_below(g.node) if n.domain in ("", "ai.onnx")]
+    changed = [t for t in (op.op_type, *inner) if not same_form(t, op.version, opset)]
+    if changed and op.version != opset:
         raise UnsupportedError(
-            f"{op.op_type} of opset {op.version} has another form in opset {opset}, and kcompile carries it through "
+            f"{changed[0]} of opset {op.version} has another form in opset {opset}, and kcompile carries it through "
             f"as it is; keep the opset (17 or later), or convert the file first with onnx.version_converter"
         )
 

@@ -1,0 +1,181 @@
+"""Arithmetic on sizes: what integer tensors hold, as numbers and symbolic sizes of the IR.
+
+Exporters compute the targets of Reshape, Expand or Slice with chains of small nodes that begin at
+Shape. Here such a chain is followed with arrays of Python objects (ints, bools and `Dim`), so that
+the target becomes an attribute of the IR's operator and the chain is not needed any more.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kcompile.ir.dims import Dim, bounds, floordiv, maximum, minimum, modulo, product
+from kcompile.ir.types import Type
+
+MOST = 256  # elements: longer tensors are data, not sizes
+Sizes = np.ndarray  # of objects, of rank 0 or 1
+
+
+def of_array(array: np.ndarray) -> Sizes | None:
+    """A known array as sizes, where it is small and of integers or booleans."""
+    if array.dtype.kind not in "biu" or array.ndim > 1 or array.size > MOST:
+        return None
+    return _objects(array.tolist(), array.shape)
+
+
+def as_array(sizes: Sizes, type: Type) -> np.ndarray | None:
+    """Sizes that are all numbers as an array of that type; None where one is symbolic or too large."""
+    numbers = sizes.reshape(-1).tolist()
+    if any(isinstance(v, Dim) for v in numbers) or type.shape != sizes.shape or type.dtype.is_float:
+        return None
+    try:
+        return np.array(numbers, dtype=type.dtype.numpy).reshape(sizes.shape)
+    except OverflowError:
+        return None
+
+
+def follow(op_type: str, operands: Sequence[Sizes | None], attributes: Any, types: Sequence[Type | None]) -> Any:
+    """What a node's first result holds, or None where that is not known.
+
+    ``operands`` are the sizes that its operands hold, ``types`` their types.
+    """
+    if op_type in ("Shape", "Size") and types and types[0] is not None and types[0].dtype.bits:
+        shape = types[0].shape
+        if op_type == "Size":
+            return _objects([product(shape)], ())
+        part = shape[attributes.get("start", 0) : attributes.get("end")]
+        return _objects(list(part), (len(part),))
+    step = _STEPS.get(op_type)
+    if step is None or not operands or any(v is None for v in operands):
+        return None
+    try:
+        result = step(list(operands), attributes)
+    except (ArithmeticError, ValueError, TypeError, IndexError):
+        return None  # no sizes after all; the node itself says what is wrong with it
+    if not isinstance(result, np.ndarray) or result.ndim > 1 or result.size > MOST:
+        return None
+    return result if all(_small(v) for v in result.reshape(-1).tolist()) else None
+
+
+def _small(value: Any) -> bool:
+    return isinstance(value, Dim) or -(2**63) <= value < 2**63
+
+
+def _objects(values: list[Any] | Any, shape: tuple[int, ...]) -> Sizes:
+    result = np.empty(shape, dtype=object)
+    result.reshape(-1)[:] = values if isinstance(values, list) else [values]
+    return result
+
+
+def _elementwise(function: Callable[[Any, Any], Any]) -> Callable[..., Sizes]:
+    def apply(operands: list[Sizes], attributes: Any) -> Sizes:
+        a, b = np.broadcast_arrays(*operands)
+        return _objects([function(x, y) for x, y in zip(a.reshape(-1), b.reshape(-1), strict=True)], a.shape)
+
+    return apply
+
+
+def _quotient(a: Any, b: Any) -> Any:
+    # Division towards 0 and down are the same of sizes that are not negative.
+    if bounds(a)[0] < 0 or bounds(b)[0] < 0 or b == 0:
+        raise ArithmeticError
+    return floordiv(a, b)
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    if bounds(b)[0] < 0 or b == 0:
+        raise ArithmeticError
+    return modulo(a, b)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two sizes are equal, where that is sure."""
+    if a == b:
+        return True
+    low, high = bounds(a - b)
+    if low > 0 or high < 0:
+        return False
+    raise ArithmeticError
+
+
+def _gather(operands: list[Sizes], attributes: Any) -> Sizes:
+    data, places = operands
+    return _objects([data[i] for i in places.reshape(-1)], places.shape)
+
+
+def _slice(operands: list[Sizes], attributes: Any) -> Sizes:
+    if len(operands) == 1:  # until opset 9 the ends were attributes
+        return operands[0][attributes["starts"][0] : attributes["ends"][0]]
+    data, starts, ends, *rest = operands
+    step = rest[1][0] if len(rest) > 1 else 1
+    start, end = operator.index(starts[0]), operator.index(ends[0])
+    if step < 0:
+        start = min(start, len(data) - 1)
+        return data[start : (None if end < -len(data) else end) : step]
+    return data[max(start, -len(data)) : end : step]
+
+
+def _concat(operands: list[Sizes], attributes: Any) -> Sizes:
+    return np.concatenate(operands)
+
+
+def _reshape(operands: list[Sizes], attributes: Any) -> Sizes:
+    return operands[0].reshape([operator.index(d) for d in operands[1]])
+
+
+def _unsqueeze(operands: list[Sizes], attributes: Any) -> Sizes:
+    return operands[0].reshape(1) if operands[0].ndim == 0 else operands[0][None]
+
+
+def _squeeze(operands: list[Sizes], attributes: Any) -> Sizes:
+    return operands[0].reshape(())
+
+
+def _cast(operands: list[Sizes], attributes: Any) -> Any:
+    booleans = any(isinstance(v, bool) for v in operands[0].reshape(-1))
+    if attributes["to"] in (6, 7) and not booleans:  # int32, int64
+        return operands[0]
+    return None
+
+
+def _where(operands: list[Sizes], attributes: Any) -> Sizes:
+    test, a, b = np.broadcast_arrays(*operands)
+    flat = zip(test.reshape(-1), a.reshape(-1), b.reshape(-1), strict=True)
+    return _objects([x if c else y for c, x, y in flat], test.shape)
+
+
+def _filled(operands: list[Sizes], attributes: Any) -> Any:
+    count = operator.index(operands[0][0]) if operands[0].size else 1
+    value = np.asarray(attributes.get("value", np.zeros(1, np.float32)))
+    if value.dtype.kind not in "biu" or count > MOST or operands[0].size > 1:
+        return None
+    return _objects([value.reshape(-1)[0].item()] * count, (count,) if operands[0].size else ())
+
+
+def _expand(operands: list[Sizes], attributes: Any) -> Any:
+    target = [operator.index(d) for d in operands[1]]
+    return np.broadcast_to(operands[0], np.broadcast_shapes(operands[0].shape, target)) if max(target) <= MOST else None
+
+
+def _range(operands: list[Sizes], attributes: Any) -> Any:
+    numbers = range(*(operator.index(v.reshape(-1)[0]) for v in operands))
+    return _objects(list(numbers), (len(numbers),)) if len(numbers) <= MOST else None
+
+
+def _product(operands: list[Sizes], attributes: Any) -> Sizes:
+    return _objects([product(operands[0].tolist())], (1,) if attributes.get("keepdims", 1) else ())
+
+
+_STEPS: dict[str, Callable[..., Any]] = {
+    "Identity": lambda operands, attributes: operands[0],
+    "Gather": _gather, "Slice": _slice, "Concat": _concat, "Reshape": _reshape, "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze, "Cast": _cast, "Where": _where, "ConstantOfShape": _filled, "Expand": _expand,
+    "Range": _range, "ReduceProd": _product,
+    "Add": _elementwise(operator.add), "Sub": _elementwise(operator.sub), "Mul": _elementwise(operator.mul),
+    "Div": _elementwise(_quotient), "Mod": _elementwise(_remainder), "Max": _elementwise(maximum),
+    "Min": _elementwise(minimum), "Equal": _elementwise(_equal),
+}  # fmt: skip
