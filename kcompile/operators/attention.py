@@ -134,16 +134,21 @@ class Attention(Op, name="attention"):
             scores = o.Reshape(scores, o.shape([batch, heads, queries, keys]))
         if self.softcap is not None:
             scores = o.Mul(o.Tanh(scores), o.like(self.softcap, dtype))
-        if mask is not None and not o.inputs[3].dtype.is_bool:
-            scores = o.Add(scores, self._onnx_mask(o, mask))
-        else:
-            seen = self._onnx_seen(o, mask)
-            scores = scores if seen is None else o.Where(seen, scores, o.like(masked_score(dtype), dtype))
+        if mask is not None or self.causal:
+            scores = self._onnx_masked(o, scores, mask)
         weights = o.Softmax(scores, axis=-1)
         if times != 1:
             weights = o.Reshape(weights, o.shape([batch, groups, times * queries, keys]))
         y = o.MatMul(weights, v)
         return y if times == 1 else o.Reshape(y, o.shape([batch, heads, queries, width]))
+
+    def _onnx_masked(self, o: Any, scores: str, mask: str | None) -> str:
+        dtype = o.inputs[0].dtype
+        if dtype.name in ("f32", "f64") or (mask is not None and not o.inputs[3].dtype.is_bool):
+            # Beside a masked score no score of these types has a digit left, so that adding is
+            # choosing; it is the faster kernel, and layers with one mask share what they add.
+            return o.Add(scores, self._onnx_mask(o, mask))
+        return o.Where(self._onnx_seen(o, mask), scores, o.like(masked_score(dtype), dtype))
 
     def _onnx_seen(self, o: Any, mask: str | None) -> str | None:
         """The bool mask with causality, or None where every query sees every key."""
@@ -158,10 +163,10 @@ class Attention(Op, name="attention"):
             allowed = o.LessOrEqual(columns, o.unsqueeze(rows, [1]))
         return allowed if mask is None else o.And(mask, allowed)
 
-    def _onnx_mask(self, o: Any, mask: str) -> str:
+    def _onnx_mask(self, o: Any, mask: str | None) -> str:
         """The mask, and causality with it, as scores to add."""
         dtype = o.inputs[0].dtype
         low = o.like(masked_score(dtype), dtype)
-        if o.inputs[3].dtype.is_bool:
+        if mask is None or o.inputs[3].dtype.is_bool:
             return o.Where(self._onnx_seen(o, mask), o.like(0, dtype), low)
         return o.Where(self._onnx_seen(o, None), mask, low) if self.causal else mask

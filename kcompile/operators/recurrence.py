@@ -42,10 +42,15 @@ def torch_activation(t: Any, name: str, x: Any) -> Any:
     return functions[name](x)
 
 
+# W [G*U, F], R [G*U, U] and B [2*G*U] or None, as ONNX wants them less the direction axis.
+Weights = tuple[str, str, "str | None"]
+
+
 class Recurrent(Op):
     """What the three share."""
 
     gates: ClassVar[int]
+    onnx_name: ClassVar[str]
     # ONNX's own activations, in the order of `functions`.
     defaults: ClassVar[tuple[str, ...]]
 
@@ -174,25 +179,25 @@ class Recurrent(Op):
 
     # ---- ONNX
 
-    def _onnx(
-        self, o: Any, op_type: str, x: str, weights: tuple[str, str, str | None], states: list[Any], mask: str | None
-    ) -> Any:
-        """(sequence, *final states) of one node; ``weights`` as ONNX wants them, less the direction axis."""
+    def onnx_weights(self, o: Any, kernel: str, recurrent: str, bias: str | None) -> Weights:
+        """The weights in ONNX's layout and order of gates."""
+        raise NotImplementedError
+
+    def _onnx(self, o: Any, x: str, weights: Weights, states: list[Any], mask: str | None) -> Any:
+        """(sequence, *final states) of one node."""
         units = o.inputs[2].shape[0]
         kernel, recurrent, bias = (None if w is None else o.unsqueeze(w, [0]) for w in weights)
         begun = [None if s is None else o.unsqueeze(s, [0]) for s in states]
         counts = lengths = None
         reverse = self.reverse
         if mask is not None:
-            x, mask, counts = self._onnx_front(o, x, mask)
-            total = o.Slice(counts, o.ints([-1]), o.ints([2**31 - 1]), o.ints([1]))
-            # ONNX Runtime gives zeros for the whole batch where a single length is 0.
-            lengths = o.cast(o.squeeze(o.Max(total, o.ints(1)), [1]), i32)
+            x, mask, counts = self.onnx_front(o, x, mask)
+            lengths = onnx_lengths(o, counts)
             reverse = False
         elif not self.time_major:
             x = o.Transpose(x, perm=[1, 0, 2])
         y, *finals = o.node(
-            op_type,
+            self.onnx_name,
             x,
             kernel,
             recurrent,
@@ -202,7 +207,7 @@ class Recurrent(Op):
             outputs=1 + len(states),
             hidden_size=units,
             direction="reverse" if reverse else None,
-            **self._onnx_attributes(),
+            **self.onnx_attributes(),
         )
         y = o.squeeze(y, [1])
         finals = [o.squeeze(f, [0]) for f in finals]
@@ -212,7 +217,8 @@ class Recurrent(Op):
             y = _flipped(o, y, 0)
         return (y if self.time_major else o.Transpose(y, perm=[1, 0, 2]), *finals)
 
-    def _onnx_attributes(self) -> dict[str, Any]:
+    def onnx_attributes(self) -> dict[str, Any]:
+        """Activations, where they are not ONNX's own."""
         names, alphas, betas = [], [], []
         for function in self.functions():
             name, alpha, beta = _ONNX_ACTIVATIONS[function]
@@ -223,7 +229,7 @@ class Recurrent(Op):
             return {}
         return {"activations": names, "activation_alpha": alphas or None, "activation_beta": betas or None}
 
-    def _onnx_front(self, o: Any, x: str, mask: str) -> tuple[str, str, str]:
+    def onnx_front(self, o: Any, x: str, mask: str) -> tuple[str, str, str]:
         """(x [T, N, F] with the steps that count in front, mask in processing order, counts int64 [N, T])."""
         time = 0 if self.time_major else 1
         length = o.size(o.inputs[0].shape[time])
@@ -250,6 +256,19 @@ class Recurrent(Op):
         some = o.Slice(begun, o.ints([-1]), o.ints([2**31 - 1]), o.ints([1]))
         finals = [o.Where(some, f, zero if s is None else s) for f, s in zip(finals, states, strict=True)]
         return (o.Transpose(y, perm=[1, 0, 2]) if self.time_major else y, *finals)
+
+
+def onnx_total(o: Any, counts: str) -> str:
+    """How many steps count in each row, [N, 1], from how many do up to each step, [N, T]."""
+    total: str = o.Slice(counts, o.ints([-1]), o.ints([2**31 - 1]), o.ints([1]))
+    return total
+
+
+def onnx_lengths(o: Any, counts: str) -> str:
+    """The rows' lengths as ONNX's sequence_lens, int32 [N]."""
+    # ONNX Runtime gives zeros for the whole batch where a single length is 0.
+    lengths: str = o.cast(o.squeeze(o.Max(onnx_total(o, counts), o.ints(1)), [1]), i32)
+    return lengths
 
 
 def _flipped(o: Any, x: str, axis: int) -> str:

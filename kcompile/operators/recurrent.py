@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.ir import Type
-from kcompile.operators.recurrence import Recurrent, torch_activation, zero_bias
+from kcompile.operators.recurrence import Recurrent, Weights, torch_activation, zero_bias
 
 
 class Lstm(Recurrent, name="lstm"):
@@ -27,6 +27,7 @@ class Lstm(Recurrent, name="lstm"):
     """
 
     gates = 4
+    onnx_name = "LSTM"
     defaults = ("sigmoid", "tanh", "tanh")
 
     activation: str = "tanh"
@@ -92,13 +93,15 @@ class Lstm(Recurrent, name="lstm"):
         self, o: Any, x: str, kernel: str, recurrent: str, bias: str | None = None, h0: str | None = None,
         c0: str | None = None, mask: str | None = None,
     ) -> Any:  # fmt: skip
+        return self._onnx(o, x, self.onnx_weights(o, kernel, recurrent, bias), [h0, c0], mask)
+
+    def onnx_weights(self, o: Any, kernel: str, recurrent: str, bias: str | None) -> Weights:
         def reordered(w: str) -> str:
             i, f, c, out = o.Split(w, o.ints([o.inputs[2].shape[0]] * 4), axis=0, outputs=4)
             return o.Concat(i, out, f, c, axis=0)
 
         w, r = (reordered(o.Transpose(m, perm=[1, 0])) for m in (kernel, recurrent))
-        b = None if bias is None else o.Concat(reordered(bias), zero_bias(o, 4), axis=0)
-        return self._onnx(o, "LSTM", x, (w, r, b), [h0, c0], mask)
+        return w, r, None if bias is None else o.Concat(reordered(bias), zero_bias(o, 4), axis=0)
 
 
 class Gru(Recurrent, name="gru"):
@@ -109,6 +112,7 @@ class Gru(Recurrent, name="gru"):
     """
 
     gates = 3
+    onnx_name = "GRU"
     defaults = ("sigmoid", "tanh")
 
     activation: str = "tanh"
@@ -178,14 +182,16 @@ class Gru(Recurrent, name="gru"):
         self, o: Any, x: str, kernel: str, recurrent: str, bias: str | None = None, h0: str | None = None,
         mask: str | None = None,
     ) -> Any:  # fmt: skip
+        return self._onnx(o, x, self.onnx_weights(o, kernel, recurrent, bias), [h0], mask)
+
+    def onnx_weights(self, o: Any, kernel: str, recurrent: str, bias: str | None) -> Weights:
         if bias is not None:
             two = o.inputs[3].rank == 2
             bias = o.Reshape(bias, o.ints([-1])) if two else o.Concat(bias, zero_bias(o, 3), axis=0)
-        w, r = (o.Transpose(m, perm=[1, 0]) for m in (kernel, recurrent))
-        return self._onnx(o, "GRU", x, (w, r, bias), [h0], mask)
+        return o.Transpose(kernel, perm=[1, 0]), o.Transpose(recurrent, perm=[1, 0]), bias
 
-    def _onnx_attributes(self) -> dict[str, Any]:
-        return {**super()._onnx_attributes(), "linear_before_reset": 1 if self.reset_after else None}
+    def onnx_attributes(self) -> dict[str, Any]:
+        return {**super().onnx_attributes(), "linear_before_reset": 1 if self.reset_after else None}
 
 
 class SimpleRnn(Recurrent, name="simple_rnn"):
@@ -195,6 +201,7 @@ class SimpleRnn(Recurrent, name="simple_rnn"):
     """
 
     gates = 1
+    onnx_name = "RNN"
     defaults = ("tanh",)
 
     activation: str = "tanh"
@@ -241,6 +248,8 @@ class SimpleRnn(Recurrent, name="simple_rnn"):
         self, o: Any, x: str, kernel: str, recurrent: str, bias: str | None = None, h0: str | None = None,
         mask: str | None = None,
     ) -> Any:  # fmt: skip
-        w, r = (o.Transpose(m, perm=[1, 0]) for m in (kernel, recurrent))
+        return self._onnx(o, x, self.onnx_weights(o, kernel, recurrent, bias), [h0], mask)
+
+    def onnx_weights(self, o: Any, kernel: str, recurrent: str, bias: str | None) -> Weights:
         b = None if bias is None else o.Concat(bias, zero_bias(o, 1), axis=0)
-        return self._onnx(o, "RNN", x, (w, r, b), [h0], mask)
+        return o.Transpose(kernel, perm=[1, 0]), o.Transpose(recurrent, perm=[1, 0]), b

@@ -9,6 +9,7 @@ from kcompile.operators import (
     activation,
     arithmetic,
     attention,
+    bidirectional,
     control,
     convolution,
     creation,
@@ -32,7 +33,7 @@ from kcompile.operators import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
-    normalization, activation, losses, recurrent, attention, random, image, control, gradient, opaque,
+    normalization, activation, losses, recurrent, bidirectional, attention, random, image, control, gradient, opaque,
 )  # fmt: skip
 
 

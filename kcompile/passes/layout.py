@@ -2,10 +2,10 @@
 
 ONNX's convolutions know no other layout. This pass walks the graph once and gives each value the
 form in which it is cheapest to have: what a convolution, pooling or resize makes is channels_first
-([N, C, *spatial], the *first* form), and operators that don't care stay in the form of their
-operands, with axes and constants moved to suit. A Transpose is written only where a value is
-needed in the form that it does not have: at the graph's edges and beside operators that need the
-channels last. Weights are transposed by constant folding.
+([N, C, *spatial], the *first* form), and operators that don't care take either form, with axes and
+constants moved to suit. Which of them take which is a minimum cut: between what makes or needs
+images in the first form and what makes or needs them in the last, such that the fewest values are
+transposed. Weights are transposed by constant folding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kcompile.ir import Graph, Node, Value, origin
+from kcompile.ir import Constant, Graph, Node, Value, Weight, origin
 from kcompile.ir.graph import remake
 from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.operators.activation import Glu, LogSoftmax, Softmax, Sparsemax
@@ -25,6 +25,7 @@ from kcompile.operators.pooling import AveragePool, MaxPool
 from kcompile.operators.reduction import ArgMax, ArgMin, CumulativeMax, CumulativeProduct, CumulativeSum
 from kcompile.operators.shape import Concat, Expand, Flip, Pad, Reshape, Slice, Split, Squeeze, Tile, Transpose
 from kcompile.passes.elementwise import ELEMENTWISE
+from kcompile.passes.min_cut import UNLIMITED, Network
 from kcompile.passes.movement import REDUCTIONS, cheap_reshape
 
 SPATIAL = (Conv, ConvTranspose, MaxPool, AveragePool, Resize)
@@ -36,7 +37,10 @@ def channels_first(graph: Graph) -> Graph:
     """The graph with its images in channels_first; the same graph where it has no channels_last operator."""
     if not any(_starts(node) for node in graph.nodes):
         return graph
-    return _Layout(graph).run()
+    layout = _Layout(graph)
+    result = layout.run()
+    stay = _better_last(layout)
+    return _Layout(graph, stay).run() if stay else result
 
 
 def to_first(rank: int) -> tuple[int, ...]:
@@ -57,8 +61,10 @@ def _starts(node: Node) -> bool:
 
 
 class _Layout:
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, stay: frozenset[Node] = frozenset()):
         self.graph = graph
+        self.stay = stay  # nodes that could have the first form, and are cheaper without
+        self.free: set[Node] = set()  # nodes that take either form
         self.last: dict[Value, Value] = {}  # old value -> new value in its own form
         self.first: dict[Value, Value] = {}  # old value -> new value in the first form
         self.native: set[Value] = set()  # old values that are made in the first form
@@ -84,12 +90,15 @@ class _Layout:
             return (node.op.replace(**change)(self.in_first(x), *map(self.in_last, rest)),), True
         handler = HANDLERS.get(type(node.op))
         images = [v for v in node.inputs if v is not None and v in self.native]
-        if handler is None or not images:
+        if handler is None or not images or node in self.stay:
             return None
         # An image that broadcasts against a tensor of a higher rank has its channels elsewhere in it.
         if handler in (_elementwise, _join) and all(v.type.rank < node.types[0].rank for v in images):
             return None
-        return handler(self, node)
+        handled = handler(self, node)
+        if handled is not None:
+            self.free.add(node)
+        return handled
 
     def in_last(self, value: Value | None) -> Any:
         """The new value in its own form."""
@@ -112,6 +121,39 @@ class _Layout:
             return self.in_first(value)
         full = Reshape((1,) * (rank - value.type.rank) + value.type.shape)(self.in_last(value))
         return Transpose(to_first(rank))(full)
+
+
+def _better_last(layout: _Layout) -> frozenset[Node]:
+    """Nodes that take either form, and with which in the last form fewer values are transposed."""
+    network = Network()
+    vertices = {node: network.vertex() for node in layout.graph.nodes if node in layout.free}
+
+    def side(node: Node | None, value: Value) -> int:
+        """The vertex of a reader of ``value``."""
+        if node is not None and node in vertices:
+            return vertices[node]
+        return network.SOURCE if node is not None and _starts(node) and node.inputs[0] is value else network.SINK
+
+    for value, readers in layout.users.items():
+        if value.type.rank < 3 or isinstance(value.op, (Weight, Constant)):
+            continue
+        made = vertices.get(value.node, network.SINK) if value in layout.native else network.SINK
+        if value in layout.native and value.node not in vertices:
+            made = network.SOURCE
+        _transposed_once(network, made, {side(reader, value) for reader in readers} - {made})
+    first = network.cut()
+    return frozenset(node for node, vertex in vertices.items() if not first[vertex])
+
+
+def _transposed_once(network: Network, made: int, readers: set[int]) -> None:
+    """One transposition serves all readers of a value that need the other form than it is made in."""
+    if readers:
+        ahead, behind = network.vertex(), network.vertex()
+        network.edge(made, ahead, 1)
+        network.edge(behind, made, 1)
+        for reader in readers:
+            network.edge(ahead, reader, UNLIMITED)
+            network.edge(reader, behind, UNLIMITED)
 
 
 def _moved(entries: Sequence[Any]) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kcompile.ir import Value
+from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.ir.types import DType
 from kcompile.operators.logic import Cast
 from kcompile.operators.random import Dropout
@@ -66,6 +67,25 @@ def concat_of_concat(m: Match) -> Value:
 def split_one(m: Match) -> tuple[Value, ...]:
     applies(len(m.split.node.results) == 1)
     return (m.x,)
+
+
+@rule("concat-of-split", like(Concat))
+def concat_of_split(m: Match) -> Value:
+    """All parts of a Split in their order, joined along the axis that it cut."""
+    first = m.concat.inputs[0]
+    applies(isinstance(first.op, Split) and m.concat.inputs == first.node.results)
+    rank = m.type.rank
+    applies(normal_axis(first.op.axis, rank) == normal_axis(m.op("concat").axis, rank))
+    whole: Value = first.inputs[0]
+    return whole
+
+
+@rule("flip-of-flip", like(Flip, like(Flip, "x", bind="inner")))
+def flip_of_flip(m: Match) -> Value:
+    """An axis that is turned twice is as it was."""
+    outer, inner = (set(normal_axes(m.op(name).axes, m.type.rank)) for name in ("flip", "inner"))
+    axes = tuple(sorted(outer ^ inner))
+    return Flip(axes)(m.x) if axes else m.x
 
 
 @rule("dropout-zero", like(Dropout, "x", "?seed"))

@@ -11,7 +11,7 @@ from kcompile.errors import KcompileError
 from kcompile.ir import Graph, Node, Value
 from kcompile.ir.op import sub_graphs
 from kcompile.ir.verify import verify as verify_types
-from kcompile.passes import affine, attention, control, flatten, identities, linear, movement, noops
+from kcompile.passes import affine, attention, control, flatten, identities, linear, movement, noops, sequences
 from kcompile.passes.arrays import tidy
 from kcompile.passes.folding import Evaluate, fold_constants
 from kcompile.passes.layout import channels_first
@@ -28,6 +28,8 @@ NO_OPS: tuple[Rule, ...] = (
     noops.concat_one,
     noops.concat_of_concat,
     noops.split_one,
+    noops.concat_of_split,
+    noops.flip_of_flip,
     noops.dropout_zero,
     noops.cast_of_cast,
     noops.expand_of_expand,
@@ -97,6 +99,12 @@ FLATTEN: tuple[Rule, ...] = (
     flatten.activation_before_flatten,
     flatten.activation_after_unflatten,
 )
+SEQUENCES: tuple[Rule, ...] = (
+    sequences.time_first,
+    sequences.transpose_of_embedding,
+    sequences.transpose_of_merge,
+    sequences.transposes_around,
+)
 
 
 class FoldConstants:
@@ -137,6 +145,8 @@ DEPLOY = Pipeline(
         Pass("fold-constants", FoldConstants()),
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("layout", channels_first),
+        Pass("directions", sequences.merge_directions),
+        Pass("sequences", (*NO_OPS, *SEQUENCES, *MOVEMENT)),
         Pass("flatten", (*MOVEMENT, *FLATTEN)),
         Pass("projections", merge_projections),
         Pass("rows", flatten_rows),
