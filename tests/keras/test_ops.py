@@ -202,10 +202,14 @@ CASES = [(name, i) for name, given in ROWS.items() for i in range(len(given))]
 
 @pytest.mark.parametrize("name, index", CASES, ids=[f"{n}-{i}" for n, i in CASES])
 def test_ops(name: str, index: int) -> None:
-    given, options = ROWS[name][index]
+    compare(name, *ROWS[name][index])
+
+
+def compare(name: str, given: tuple[Any, ...], options: dict[str, Any], oracle: Any = None) -> None:
+    """A function eagerly, as a node of a functional model (its types) and as ONNX, against real Keras or numpy."""
     function = getattr(ops, name)
     theirs, ours = (keras.tree.map_structure(lambda x, r=r: in_room(r, x), given) for r in (real, keras))
-    wanted = arrays(getattr(real.ops, name)(*theirs, **options))
+    wanted = arrays(getattr(real.ops, name)(*theirs, **options) if oracle is None else oracle(*given, **options))
     got = arrays(function(*ours, **options))
     assert len(got) == len(wanted)
     for a, b in zip(got, wanted, strict=True):
@@ -241,8 +245,11 @@ def check(got: np.ndarray, wanted: np.ndarray, what: str) -> None:
 
 
 def test_every_function_has_a_row() -> None:
+    from tests.keras import test_ops_more as more
+
     known = {n for n, f in vars(ops).items() if inspect.isfunction(f) and hasattr(f, "__wrapped__")}
-    assert known <= set(ROWS) | OTHERS | LATER, sorted(known - set(ROWS) - OTHERS - LATER)
+    tested = set(ROWS) | OTHERS | LATER | set(more.ROWS) | more.OTHERS
+    assert known <= tested, sorted(known - tested)
 
 
 # Functions whose tests stand beside those of the losses and layers that need them.

@@ -349,44 +349,13 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> An
     return run(creation.Range(start, stop, step, target))
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
-    """Ones on the k-th diagonal of an N x M matrix."""
-    rows, columns = expand_dims(arange(N), 1), expand_dims(arange(M if M is not None else N), 0)
-    return tensor(ew.equal(ew.add(rows, k), columns), dtype or config.floatx())
-
-
-def identity(n: int, dtype: Any = None) -> Any:
-    """The n x n identity matrix."""
-    return eye(n, dtype=dtype)
-
-
-@op
-def tril(x: Any, k: int = 0) -> Any:
-    """x with zeros above the k-th diagonal."""
-    return run(creation.Triangle(upper=False, diagonal=k), x)
-
-
-@op
-def triu(x: Any, k: int = 0) -> Any:
-    """x with zeros below the k-th diagonal."""
-    return run(creation.Triangle(upper=True, diagonal=k), x)
-
-
-def linspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Any:
-    """``num`` numbers from start to stop, evenly apart."""
-    target = _to_dtype(dtype or config.floatx())
-    steps = builtins.max(num - 1 if endpoint else num, 1)
-    ramp = ew.divide(arange(0, num, dtype=target), float(steps))
-    return tensor(ew.add(start, ew.multiply(ramp, ew.subtract(stop, start))), target)
-
-
 def _to_dtype(name: Any) -> Any:
     return dtype(name)
 
 
 __all__ = [
-    "arange", "broadcast_to", "concatenate", "dot", "einsum", "empty", "expand_dims", "eye", "flip", "full",
-    "full_like", "identity", "linspace", "matmul", "moveaxis", "one_hot", "ones", "ones_like", "outer", "pad",
+    "arange", "broadcast_to", "concatenate", "dot", "einsum", "empty", "expand_dims", "flip", "full",
+    "full_like", "matmul", "moveaxis", "one_hot", "ones", "ones_like", "outer", "pad",
     "ravel", "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "take", "take_along_axis",
-    "tensordot", "tile", "transpose", "tril", "triu", "unstack", "zeros", "zeros_like",
+    "tensordot", "tile", "transpose", "unstack", "zeros", "zeros_like",
 ]  # fmt: skip
