@@ -68,7 +68,10 @@ class Expand(Op, name="expand"):
     def onnx(self, o: Any, x: str) -> str:
         if o.inputs[0].shape == self.shape:
             return x
-        return compute(o, "Expand", x, form=lambda x: o.Expand(x, o.shape(self.shape)))
+        # ONNX broadcasts both ways: what x has already needs no size.
+        own = (1,) * (len(self.shape) - o.inputs[0].rank) + o.inputs[0].shape
+        target = [1 if have == want else want for have, want in zip(own, self.shape, strict=True)]
+        return compute(o, "Expand", x, form=lambda x: o.Expand(x, o.shape(target)))
 
 
 class ExpandDims(Op, name="expand_dims"):

@@ -58,7 +58,10 @@ def _vector(c: Call, bias: Value, kernel: Value) -> Value:
 @reads("Einsum")
 def einsum(c: Call) -> Value:
     same_kernel("Einsum", c.type(0))
-    return Einsum(c.attr("equation", ""))(*(c[i] for i in range(len(c.operands))))
+    op, operands = Einsum(c.attr("equation", "")), [c[i] for i in range(len(c.operands))]
+    result: Value = op(*operands)
+    require(op.decompose(*operands).type == result.type, "sizes of other names")
+    return result
 
 
 @reads("Attention")

@@ -13,6 +13,7 @@ def batch_norm(c: Call) -> Value:
     c.plain(training_mode=0, spatial=1)
     c.ignore("momentum")
     require(c.version >= 7, "a BatchNormalization from before opset 7")
+    require(isinstance(c.type(0).shape[1], int), "the number of channels is not known")
     op = normalization.BatchNorm(c.attr("epsilon", 1e-5), 1)
     return op(c[0], c[1], c[2], c[3], c[4])
 
