@@ -150,6 +150,9 @@ class Eager:
     @staticmethod
     def write(variable: Variable, value: Any) -> None:
         """In place, so that whoever shares the storage (a torch module, say) sees the new value."""
+        if _STATELESS.get():
+            variable.storage = _apart(variable, value)
+            return
         array = to_numpy(value).astype(variable._dtype.numpy, copy=False)
         if array.shape != variable.shape:
             raise UsageError(
@@ -164,6 +167,39 @@ class Eager:
 
 EAGER = Eager()
 EAGER.read = Eager.read_numpy
+
+
+_STATELESS: contextvars.ContextVar[bool] = contextvars.ContextVar("kcompile_stateless", default=False)
+
+
+@contextlib.contextmanager
+def stateless(variables: Sequence[Variable], values: Sequence[Any]) -> Iterator[Callable[[], list[Any]]]:
+    """Within, variables have these values; yields a function that gives those they have after assignments.
+
+    Nothing is written into ``values`` and variables are as before once it is left. Torch tensors stay what they
+    are, so that gradients find their way to them.
+    """
+    kept = [v.storage for v in variables]
+    token = _STATELESS.set(True)
+    try:
+        for variable, value in zip(variables, values, strict=True):
+            variable.storage = _apart(variable, value)
+        yield lambda: [v.storage for v in variables]
+    finally:
+        _STATELESS.reset(token)
+        for variable, storage in zip(variables, kept, strict=True):
+            variable.storage = storage
+
+
+def _apart(variable: Variable, value: Any) -> Any:
+    """A value as storage of its own for the variable: a torch tensor as it is, others as an array."""
+    value = value.storage if isinstance(value, Variable) else value
+    found = value if hasattr(value, "detach") else np.array(value, dtype=variable._dtype.numpy)
+    if tuple(found.shape) != variable.shape:
+        raise UsageError(
+            f"variable {variable.path!r} has shape {variable.shape}, it can't be given {tuple(found.shape)}"
+        )
+    return found
 
 
 def to_numpy(x: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ from kcompile.keras import backend, dtype_policies, naming, ops, regularizers, s
 from kcompile.keras.layers import signature
 from kcompile.keras.layers.call_inputs import called_with
 from kcompile.keras.layers.configuration import Configurable
+from kcompile.keras.stateless import StatelessLayer
 from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
 from kcompile.tracing.variable import Variable
@@ -46,7 +47,7 @@ def _building(build: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-class Layer(Configurable):
+class Layer(Configurable, StatelessLayer):
     """A function of tensors with variables.
 
     Subclasses define ``call`` and, where variables depend on the input's shape, ``build``.
@@ -252,9 +253,6 @@ class Layer(Configurable):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """What a call on a functional model's tensors gives, without making a node."""
         return symbolic.symbolic_outputs(self, args, kwargs)
-
-    def stateless_call(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("stateless_call belongs to Keras's JAX backend; trace the layer with kcompile.trace")
 
     # ---- functional attributes
 

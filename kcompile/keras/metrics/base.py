@@ -11,11 +11,12 @@ from kcompile.keras import config, dtype_policies, naming, ops
 from kcompile.keras.layers import tracking
 from kcompile.keras.losses.base import apply_mask, squeeze_or_expand_to_same_rank
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
+from kcompile.keras.stateless import StatelessMetric
 from kcompile.tracing.scope import name_scope, tracing
 from kcompile.tracing.variable import Variable
 
 
-class Metric:
+class Metric(StatelessMetric):
     """Base of metrics: variables, `update_state` for a batch, `result` for what came so far."""
 
     def __init__(self, dtype: Any = None, name: str | None = None):

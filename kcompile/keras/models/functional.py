@@ -75,12 +75,19 @@ class Functional(Model):
                 x._keras_mask = given
             tensors[id(reference)] = x
             types.append(Type(backend.dtype_of(x), backend.shape_of(x)))
+        return self._run_through(tensors, types, lambda operation, *args, **kwargs: operation(*args, **kwargs))
+
+    def _run_through(self, tensors: dict[int, Any], types: list[Type], operate: Any) -> Any:
+        """The outputs where ``operate(operation, *args, **kwargs)`` does each node's work.
+
+        ``tensors`` holds what takes the place of each input, by the input's id; ``types`` are their types.
+        """
         sizes = symbolic.dims_between([t.type for t in self.inputs], types)
         for node in self._graph_nodes:
             if all(id(t) in tensors for t in tree.leaves(node.outputs)):
                 continue
             args, kwargs = symbolic.replay((node.args, node.kwargs), tensors, sizes)
-            outputs = node.operation(*args, **kwargs)
+            outputs = operate(node.operation, *args, **kwargs)
             for made, tensor in zip(tree.leaves(node.outputs), tree.leaves(outputs), strict=True):
                 tensors[id(made)] = tensor
         return tree.map_structure(lambda t: tensors[id(t)], self._outputs_struct)

@@ -14,11 +14,12 @@ from kcompile.keras.optimizers.clipping import clip_by_global_norm, clip_by_norm
 from kcompile.keras.optimizers.conditional import only_if
 from kcompile.keras.optimizers.schedules import LearningRateSchedule
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
+from kcompile.keras.stateless import StatelessOptimizer
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
 from kcompile.tracing.variable import Variable
 
 
-class Optimizer:
+class Optimizer(StatelessOptimizer):
     """Base of optimizers: ``update_step`` gives one variable's rule in `keras.ops`.
 
     `apply` is traced once for all variables; the engine then runs equal work on many variables as

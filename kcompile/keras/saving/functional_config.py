@@ -235,14 +235,15 @@ def _places(node: Any) -> list[Any]:
             return [_place(node["config"]["keras_history"])]
         for value in node.values():
             found += _places(value)
-    elif isinstance(node, list):
+    elif isinstance(node, (list, tuple)):
         for value in node:
             found += _places(value)
     return found
 
 
 def _place(history: Any) -> Any:
-    fits = isinstance(history, list) and len(history) == 3 and isinstance(history[0], str)
+    # Lists in a file; tuples in a config that comes straight from Keras's get_config.
+    fits = isinstance(history, (list, tuple)) and len(history) == 3 and isinstance(history[0], str)
     if not fits or not all(isinstance(i, int) and i >= 0 for i in history[1:]):
         raise FileFormatError(f"a node's input is given as {printable(history)}, not as [layer, node, tensor]")
     return history
@@ -255,7 +256,7 @@ def _read(structure: Any, nodes: dict[str, list[Any]]) -> Any:
         if "class_name" in structure:
             return deserialize_keras_object(structure)
         return {k: _read(v, nodes) for k, v in structure.items()}
-    if isinstance(structure, list):
+    if isinstance(structure, (list, tuple)):
         return [_read(v, nodes) for v in structure]
     return structure
 
@@ -274,8 +275,8 @@ def _result(nodes: dict[str, list[Any]], name: str, node: int, index: int) -> An
 def _map_places(function: Any, structure: Any) -> Any:
     if isinstance(structure, dict):
         return {k: _map_places(function, v) for k, v in structure.items()}
-    if isinstance(structure, list) and len(structure) == 3 and isinstance(structure[0], str):
+    if isinstance(structure, (list, tuple)) and len(structure) == 3 and isinstance(structure[0], str):
         return function(_place(structure))
-    if isinstance(structure, list):
+    if isinstance(structure, (list, tuple)):
         return [_map_places(function, s) for s in structure]
     raise FileFormatError(f"the model's inputs or outputs are given as {printable(structure)}")

@@ -185,7 +185,7 @@ def _children(owner: Any) -> Iterator[tuple[str, Any]]:
     """Layers of an object: a model's under ``layers``, others under the attribute that holds them."""
     if isinstance(owner, Optimizer):
         return
-    attributes = {k: v for k, v in vars(owner).items() if k not in _INTERNAL}
+    attributes = {k: v for k, v in (*vars(owner).items(), *_own_properties(owner)) if k not in _INTERNAL}
     if hasattr(owner, "_functional_layers") or hasattr(owner, "_stack"):
         yield from _numbered("layers", owner.layers, {})
     elif getattr(owner, "is_model", False):
@@ -197,6 +197,17 @@ def _children(owner: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
         elif isinstance(value, (list, tuple, dict)):
             yield from _numbered(name, value, {})
+
+
+def _own_properties(owner: Any) -> Iterator[tuple[str, Any]]:
+    """What the properties of a user's class give; a property that has no value yet is left out."""
+    classes = [c for c in type(owner).__mro__ if not c.__module__.startswith("kcompile.") and c is not object]
+    names = {n for c in classes for n, member in vars(c).items() if isinstance(member, property)}
+    for name in sorted(names):
+        try:
+            yield name, getattr(owner, name)
+        except (AttributeError, ValueError, TypeError, LookupError, RuntimeError):
+            continue
 
 
 def _numbered(prefix: str, items: Any, used: dict[str, int]) -> Iterator[tuple[str, Any]]:
