@@ -25,11 +25,12 @@ WHOLE = {"digits_cnn": {}, "linear_regression": {}}
 BRIEFLY: dict[str, dict[str, Any]] = {
     "autoencoder": {"epochs": 1},
     "cartpole_dqn": {"most": 2},
+    "digits_resnet": {"epochs": 2},
     "text_lstm": {"epochs": 1},
     "text_transformer": {"epochs": 1, "files": ["bisect"]},
     "tiny_gpt": {"epochs": 1, "rows": 64},
 }
-MOST_NODES = {"digits_cnn": 8, "linear_regression": 1, "autoencoder": 21, "cartpole_dqn": 5}
+MOST_NODES = {"digits_cnn": 8, "digits_resnet": 22, "linear_regression": 1, "autoencoder": 21, "cartpole_dqn": 5}
 
 
 def script(name: str) -> ModuleType:
@@ -99,6 +100,20 @@ def test_digits_reach_98_percent_in_the_file() -> None:
 
     predicted = OnnxModel(to_onnx(graph).SerializeToString()).predict(x).argmax(-1)
     assert (predicted == y).mean() >= 0.98
+
+
+@pytest.mark.slow
+def test_residual_network_reaches_its_goal() -> None:
+    """As its script trains it: no worse than a support vector machine on the same images, and at least 99 %."""
+    from sklearn.svm import SVC
+
+    module = script("digits_resnet")
+    module.train(module.model)
+    (x, y), (x_more, y_more), (x_test, y_test) = module.data()
+    found = (module.model.predict(x_test, verbose=0).argmax(-1) == y_test).mean()
+    flat, labels = np.concatenate([x, x_more]).reshape(-1, 64) * 16, np.concatenate([y, y_more])
+    machine = SVC(gamma=0.001).fit(flat, labels).score(x_test.reshape(-1, 64) * 16, y_test)
+    assert found >= max(machine, 0.99)
 
 
 def test_line_is_found() -> None:
