@@ -75,7 +75,9 @@ def randomise(model: Any, seed: int = 0) -> list[np.ndarray]:
     return arrays
 
 
-def conv_block(keras: Any, x: Any, filters: int, size: int = 3, strides: int = 1, activation: str | None = "relu") -> Any:
+def conv_block(
+    keras: Any, x: Any, filters: int, size: int = 3, strides: int = 1, activation: str | None = "relu"
+) -> Any:
     """Convolution without bias, batch normalisation, activation."""
     layers = keras.layers
     x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
@@ -349,7 +351,9 @@ def mobilenet_v2(keras: Any) -> Any:
             y = layers.ReLU(6.0)(conv_block(keras, x, width * expand, 1, activation=None)) if expand > 1 else x
             if strides == 2:
                 y = layers.ZeroPadding2D(((0, 1), (0, 1)))(y)
-            y = layers.DepthwiseConv2D(3, strides=strides, use_bias=False, padding="same" if strides == 1 else "valid")(y)
+            y = layers.DepthwiseConv2D(3, strides=strides, use_bias=False, padding="same" if strides == 1 else "valid")(
+                y
+            )
             y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
             y = conv_block(keras, y, filters, 1, activation=None)
             x = layers.Add()([x, y]) if strides == 1 and width == filters else y

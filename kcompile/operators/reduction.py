@@ -68,7 +68,11 @@ class Sum(_Reduction, name="sum"):
 
 
 class Mean(_Reduction, name="mean"):
-    """The arithmetic mean of floats; NaN of no elements (0 in ONNX Runtime). ONNX ReduceMean."""
+    """The arithmetic mean of floats; NaN of no elements (0 in ONNX Runtime).
+
+    ONNX ReduceMean; over all of an image's pixels GlobalAveragePool, which keeps ONNX Runtime's
+    blocked layout of convolutions.
+    """
 
     onnx_type = "ReduceMean"
 
@@ -77,6 +81,14 @@ class Mean(_Reduction, name="mean"):
 
     def reduce(self, t: Dynamic, x: Dynamic, axes: tuple[int, ...]) -> Dynamic:
         return t.mean(x, axes, self.keepdims)
+
+    def onnx(self, o: Dynamic, x: str) -> str:
+        rank, pixels = o.inputs[0].rank, o.inputs[0].shape[2:]
+        image = rank > 3 and self.keepdims and normal_axes(self.axes, rank) == tuple(range(2, rank))
+        if image and o.inputs[0].dtype.name == "f32" and all(isinstance(d, int) and d > 0 for d in pixels):
+            pooled: str = o.GlobalAveragePool(x)
+            return pooled
+        return super().onnx(o, x)
 
 
 class Max(_Reduction, name="max"):

@@ -178,6 +178,23 @@ def fold_batch_norm_forward(m: Match) -> Value:
 
 
 @rule(
+    "fold-batch-norm-flattened",
+    like(Dense, like(Reshape, like(BatchNorm, "x", *_BATCH_NORM)), "=kernel", "?=bias", bind="linear"),
+)
+def fold_batch_norm_flattened(m: Match) -> Value:
+    """The same where the normalised image is flattened: each pixel's rows of the kernel take the channels' numbers."""
+    m.used_once("batch_norm", "reshape")
+    axis, image = normal_axis(m.op("batch_norm").axis, m.x.type.rank), m.x.type.shape
+    flat = m.reshape.type.shape
+    applies(len(flat) == 2 and flat[0] == image[0] and all(isinstance(d, int) for d in image[1:]))
+    spread = [-1 if i == axis else 1 for i in range(1, len(image))]
+    scale, shift = (np.broadcast_to(v.reshape(spread), image[1:]).reshape(-1) for v in scale_and_shift(m))
+    kernel = m.array("kernel")
+    bias = _bias(m, m.array("bias", 0.0) + shift @ kernel)
+    return Dense()(Reshape(flat)(m.x), m.weight(m.kernel, kernel * scale[:, None]), bias)
+
+
+@rule(
     "fold-scale-forward",
     like(LINEAR, like((Multiply, Divide), "x", "=factor", bind="scale"), "=kernel", "?bias", bind="linear"),
 )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from kcompile.ir import Constant, Value, Weight
+from kcompile.operators.arithmetic import Multiply
 from kcompile.operators.convolution import Conv
 from kcompile.operators.einsum import Einsum
 from kcompile.operators.linear import Dense, MatMul
-from kcompile.operators.shape import Pad
+from kcompile.operators.pooling import MaxPool
+from kcompile.operators.reduction import Sum
+from kcompile.operators.shape import ExpandDims, Pad, Reshape, Squeeze
 from kcompile.passes.affine import channel_axis
+from kcompile.passes.elementwise import NEVER_NEGATIVE
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, applies, require, rule
 
@@ -27,6 +33,26 @@ def einsum_to_matmul(m: Match) -> Value:
     return result
 
 
+_RESHAPING = (Reshape, ExpandDims, Squeeze)
+
+
+@rule(
+    "inner-product",
+    like(
+        _RESHAPING,
+        like(MatMul, like(_RESHAPING, "x", bind="row"), like(_RESHAPING, "y", bind="column")),
+        bind="result",
+    ),
+)
+def inner_product(m: Match) -> Value:
+    """A product of each row of x with its row of y, written as matrices of one row and one column."""
+    m.used_once("mat_mul", "row", "column")
+    (*batch, depth), rest = m.x.type.shape, m.type.shape
+    applies(m.x.type == m.y.type and m.row.type.shape == (*batch, 1, depth))
+    applies(m.column.type.shape == (*batch, depth, 1) and rest in (tuple(batch), (*batch, 1)))
+    return Sum((len(batch),), keepdims=rest != tuple(batch))(Multiply()(m.x, m.y))
+
+
 @rule("pad-into-conv", like(Conv, like(Pad, "x", mode="constant"), "kernel", "?bias"))
 def pad_into_conv(m: Match) -> Value:
     """Zeros around the image become the convolution's own padding (ZeroPadding2D in Keras's applications)."""
@@ -43,3 +69,18 @@ def pad_into_conv(m: Match) -> Value:
     own = [(0, 0)] * len(pairs) if conv.padding == "valid" else conv.padding
     both = tuple((a + c, b + d) for (a, b), (c, d) in zip(pairs, own, strict=True))
     return conv.replace(padding=both)(m.x, m.kernel, m.bias)
+
+
+@rule("pad-into-max-pool", like(MaxPool, like(Pad, "x", mode="constant")))
+def pad_into_max_pool(m: Match) -> Value:
+    """Where nothing is below the padded value, it never wins against the real cell that each window has."""
+    pool, pad, rank = m.op("max_pool"), m.op("pad"), m.x.type.rank
+    m.used_once("pad")
+    lowest = isinstance(m.x.op, NEVER_NEGATIVE) and pad.value == 0
+    require(lowest or pad.value == -math.inf, "a padded cell may be the largest")
+    channels = channel_axis(pool, rank)
+    pairs = [pad.pads[i] for i in range(1, rank) if i != channels]
+    require(pad.pads[0] == pad.pads[channels] == (0, 0), "it pads the batch or the channels")
+    fits = all(isinstance(n, int) and 0 <= n < k for pair, k in zip(pairs, pool.pool_size, strict=True) for n in pair)
+    require(fits and pool.padding == "valid", "a window may hold padded cells alone")
+    return pool.replace(padding=tuple(pairs))(m.x)

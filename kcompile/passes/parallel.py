@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kcompile.ir import Graph, Node, Value, origin, weight
-from kcompile.ir.types import Type
+from kcompile.ir import Graph, Node, Value, origin
 from kcompile.operators.linear import Dense
 from kcompile.operators.shape import Reshape, Split
 from kcompile.passes.arrays import Arrays
@@ -43,7 +42,7 @@ def merge_projections(graph: Graph) -> Graph:
 def _groups(graph: Graph, arrays: Arrays) -> list[list[Node]]:
     """Reshape nodes [..., heads, depth] of dense layers on one tensor, two or more together."""
     users = graph.users()
-    found: dict[tuple[Value, tuple], list[Node]] = {}
+    found: dict[tuple[Value | None, tuple], list[Node]] = {}
     for node in graph.nodes:
         dense = node.inputs[0] if isinstance(node.op, Reshape) else None
         if dense is None or not isinstance(dense.op, Dense) or len(users[dense]) > 1:
@@ -66,8 +65,8 @@ def _dense(node: Node) -> Node:
 
 def _merged(x: Value, group: list[Node], arrays: Arrays) -> tuple[Value, ...]:
     dense = [_dense(node) for node in group]
-    kernels = [arrays.known(d.inputs[1]) for d in dense]  # type: ignore[arg-type]
-    biases = [None if d.inputs[2] is None else arrays.known(d.inputs[2]) for d in dense]
+    kernels = [_array(d.inputs[1], arrays) for d in dense]
+    biases = [None if d.inputs[2] is None else _array(d.inputs[2], arrays) for d in dense]
     kernel = _joined(kernels, dense[0].inputs[1], arrays)
     bias = None
     if any(b is not None for b in biases):
@@ -84,3 +83,10 @@ def _joined(parts: list, like: Value | None, arrays: Arrays) -> Value:
     array = np.concatenate(parts, -1)
     label = getattr(like.op, "label", "kernel") if like is not None else "kernel"
     return arrays.add(label, array)
+
+
+def _array(value: Value | None, arrays: Arrays) -> np.ndarray:
+    assert value is not None
+    array = arrays.known(value)
+    assert array is not None, f"{value!r} has no array"
+    return array

@@ -68,7 +68,7 @@ MOVEMENT: tuple[Rule, ...] = (
     movement.expand_before_left,
     movement.expand_before_right,
 )
-LINEAR: tuple[Rule, ...] = (linear.dense_from_matmul, affine.absorb_bias, linear.pad_into_conv)
+LINEAR: tuple[Rule, ...] = (linear.dense_from_matmul, affine.absorb_bias, linear.pad_into_conv, linear.pad_into_max_pool)
 NOT_NEEDED: tuple[Rule, ...] = (attention.drop_mask, control.cond_constant)
 # What follows is for graphs that are trained no more.
 # relu has the slope 0 at 0, a clip from 0 has 1: the same values, but not the same gradients.
@@ -76,6 +76,7 @@ CLIPS: tuple[Rule, ...] = (identities.relu_of_clip, identities.clip_of_relu)
 # These move roundings about, and read the weights.
 DEPLOY_LINEAR: tuple[Rule, ...] = (
     linear.einsum_to_matmul,
+    linear.inner_product,
     identities.subtract_constant,
     identities.merge_adds,
     identities.merge_scales,
@@ -86,6 +87,7 @@ AFFINE: tuple[Rule, ...] = (
     affine.fold_shift,
     affine.fold_through_reshape,
     affine.fold_batch_norm_forward,
+    affine.fold_batch_norm_flattened,
     affine.fold_scale_forward,
     affine.fold_shift_forward,
     affine.fold_scale_under_shift,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kcompile.ir import Constant, Graph, Node, Value, Weight, origin
+from kcompile.ir.dims import DimLike
 from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.operators.activation import LogSoftmax, Softmax
 from kcompile.operators.bidirectional import Bidirectional
@@ -106,7 +107,7 @@ def _both(x: Value, mask: Value | None, forwards: Node, backwards: Node) -> tupl
     return ahead, back
 
 
-def _halves(both: Value, units: int) -> tuple[Value, ...]:
+def _halves(both: Value, units: DimLike) -> tuple[Value, ...]:
     """[..., 2, U] as the two [..., U]."""
     shape = both.type.shape
     return Split((units, units), len(shape) - 2)(Reshape((*shape[:-2], 2 * units))(both))
@@ -155,7 +156,7 @@ def transposes_around(m: Match) -> Value:
         chain.append(value)
         value = value.inputs[0]  # type: ignore[assignment]
     applies(bool(chain) and isinstance(value.op, Transpose) and tuple(perm[i] for i in perm) == tuple(range(rank)))
-    applies(value.op.perm == perm)
+    applies(value.op.attributes()["perm"] == perm)
     y: Value = value.inputs[0]  # type: ignore[assignment]
     for link in reversed(chain):
         y = link.op(y, *link.inputs[1:])
