@@ -38,6 +38,7 @@ class Emitter:
         self.reserved: set[str] = set()  # names of weights that have not been written yet
         self.derived: dict[str, str] = {}  # initialisers made from another one alone, and that one
         self.arrays: dict[str, np.ndarray] = {} if parent is None else parent.arrays
+        self._counts: dict[str, int] = {}  # how often a label was taken, by label
         self._taken: set[str] = set() if parent is None else parent._taken
         self._array_names: dict[Any, str] = {} if parent is None else parent._array_names
         self.tensors: dict[str, onnx.TensorProto] = {} if parent is None else parent.tensors
@@ -104,11 +105,11 @@ class Emitter:
 
     def unique(self, label: str) -> str:
         """``label``, or with ``_1``, ``_2``, ... where it is taken."""
-        taken = self.root._taken
-        name, count = label, 0
+        taken, counts = self.root._taken, self.root._counts
+        name = label
         while name in taken:
-            count += 1
-            name = f"{label}_{count}"
+            counts[label] = counts.get(label, 0) + 1
+            name = f"{label}_{counts[label]}"
         taken.add(name)
         return name
 

@@ -29,7 +29,8 @@ Lead = tuple[DimLike, ...]
 
 def flatten_rows(graph: Graph) -> Graph:
     """The graph with its dense layers over more than one leading axis on matrices, where that pays."""
-    groups = [g for g in _groups(graph) if _pays(g, graph)]
+    users = graph.users()
+    groups = [g for g in _groups(graph) if _pays(g, users)]
     return _Flatten(graph, groups).run() if groups else graph
 
 
@@ -103,12 +104,12 @@ def _groups(graph: Graph) -> list[_Group]:
     return list({id(g): g for g in of.values()}.values())
 
 
-def _pays(group: _Group, graph: Graph) -> bool:
+def _pays(group: _Group, users: dict[Value, list[Node | None]]) -> bool:
     """Whether the reshapes at the edges of a flat group are no more than the additions that it saves."""
     dense = [n for n in group.nodes if isinstance(n.op, Dense) and n.inputs[2] is not None]
     if not dense:
         return False
-    users, cost = graph.users(), 0
+    cost = 0
     entering = {v for n in group.nodes for v in _rows(n) if v.node not in group.nodes}
     for value in entering:
         free = isinstance(value.op, (Weight, Constant)) or (
