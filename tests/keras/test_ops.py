@@ -246,9 +246,11 @@ def check(got: np.ndarray, wanted: np.ndarray, what: str) -> None:
 
 def test_every_function_has_a_row() -> None:
     from tests.keras import test_ops_more as more
+    from tests.keras import test_ops_signal as signal
 
     known = {n for n, f in vars(ops).items() if inspect.isfunction(f) and hasattr(f, "__wrapped__")}
     tested = set(ROWS) | OTHERS | LATER | set(more.ROWS) | more.OTHERS
+    tested |= set(signal.ROWS) | signal.OTHERS
     assert known <= tested, sorted(known - tested)
 
 
