@@ -1,7 +1,7 @@
 """A compiler for Keras-style models.
 
-``from kcompile import keras`` is the Keras API; `export`, `trace`, `optimize` and `load` are the
-compiler's. Importing this module loads none of torch, onnx, onnxruntime and h5py.
+``from kcompile import keras`` is the Keras API; `export`, `trace`, `optimize`, `optimize_file`
+and `load` are the compiler's. Importing this module loads none of torch, onnx, onnxruntime and h5py.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ _PUBLIC = {
     "export": ("kcompile.keras.exporting", "export"),
     "trace": ("kcompile.keras.tracing", "trace"),
     "optimize": ("kcompile.keras.exporting", "optimize"),
+    "optimize_file": ("kcompile.keras.optimizing", "optimize_file"),
     "load": ("kcompile.runtime.model", "load"),
 }
 
 if TYPE_CHECKING:
     from kcompile import errors, keras
     from kcompile.keras.exporting import export, optimize
+    from kcompile.keras.optimizing import optimize_file
     from kcompile.keras.tracing import trace
     from kcompile.runtime.model import load
 
-__all__ = ["__version__", "errors", "export", "keras", "load", "optimize", "trace"]
+__all__ = ["__version__", "errors", "export", "keras", "load", "optimize", "optimize_file", "trace"]
 
 
 def __getattr__(name: str) -> Any:

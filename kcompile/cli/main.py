@@ -15,6 +15,7 @@ from kcompile.errors import KcompileError, did_you_mean
 # Verb -> module in kcompile.cli; loaded when used, so that `kcompile --help` is quick.
 VERBS = {
     "export": "export",
+    "optimize": "optimize",
     "info": "info",
     "graph": "graph",
     "run": "run",
@@ -23,6 +24,7 @@ VERBS = {
 }
 HELP = {
     "export": "Write a model as a small, verified ONNX file.",
+    "optimize": "Make any ONNX file smaller and faster, and prove it.",
     "info": "Inputs, outputs, operators, parameters and FLOPs of an ONNX file.",
     "graph": "A model's graph as text, and what the optimiser did to it.",
     "run": "Run an ONNX file on .npy arrays.",

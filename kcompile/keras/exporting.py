@@ -95,7 +95,7 @@ def export(
 
     path = check_path(path)
     opset = check_opset(opset)
-    clock = _Clock(on_step)
+    clock = Clock(on_step)
     graph = clock.time("trace", lambda: _graph(model, inputs, batch))
     result = clock.time("optimise", lambda: optimized(graph))
     described = {**_metadata(graph), **_texts(metadata or {})}
@@ -103,8 +103,8 @@ def export(
     report = Report(
         str(path),
         opset,
-        _described(graph, graph.input_names, graph.inputs),
-        _described(graph, graph.output_names, graph.outputs),
+        described(graph, graph.input_names, graph.inputs),
+        described(graph, graph.output_names, graph.outputs),
         len(graph.operators()),
         len(result.graph.operators()),
         len(proto.graph.node),
@@ -114,7 +114,7 @@ def export(
         skipped=result.skipped,
     )
     with files.staged(proto, path, external_data_above) as staged:
-        clock.time("check", lambda: files.check(staged))
+        clock.time("check", lambda: files.check(staged.path))
         if verify:
             report.verified = clock.time("verify", lambda: _verify(graph, result, staged.path, opset))
         if latency:
@@ -124,7 +124,9 @@ def export(
     return report
 
 
-class _Clock:
+class Clock:
+    """Times the steps of an export."""
+
     def __init__(self, listener: Callable[[str, float], None] | None):
         self.steps: list[tuple[str, float]] = []
         self.listener = listener
@@ -163,7 +165,7 @@ def _graph(model: Any, inputs: Any, batch: int | None) -> Graph:
     return trace(model, inputs, batch=batch)
 
 
-def _described(graph: Graph, names: Any, values: Any) -> list[dict[str, Any]]:
+def described(graph: Graph, names: Any, values: Any) -> list[dict[str, Any]]:
     from kcompile.onnx.model import dims_of
 
     return [

@@ -15,6 +15,7 @@ from kcompile.ir.dims import Dim, evaluate
 from kcompile.ir.op import sub_graphs
 from kcompile.operators.indexing import Embedding, Gather, OneHot
 from kcompile.operators.logic import Cast
+from kcompile.operators.opaque import Opaque
 from kcompile.operators.random import Dropout, RandomInteger, RandomNormal, RandomUniform, TruncatedNormal
 from kcompile.operators.shape import Concat, Expand, ExpandDims, Reshape, Slice, Squeeze, Transpose
 
@@ -28,6 +29,7 @@ LENGTHS = ((7, 12), (33, 40), (64, 96))  # pairs of other free sizes, tried in t
 SCALES = (1.0, 0.1, 10.0)
 BOUNDS = (10, 2)  # integers that nothing is known of are below the first, or where the model fails the second
 _PASSING = (Cast, Reshape, ExpandDims, Squeeze, Slice, Transpose, Expand, Concat)
+_EXACT = "biuU"  # kinds of dtype whose numbers, or texts, are equal or not
 RANDOM = (RandomUniform, RandomNormal, TruncatedNormal, RandomInteger, Dropout)
 
 Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
@@ -83,7 +85,7 @@ def compare(
             found = difference(a, b)
             if isinstance(found, str):
                 return Mismatch(label, float("inf"), feeds, f": {found}")
-            limit = TOLERANCE.get(ir_dtype(a.dtype).name, 0.0) if tolerance is None else tolerance
+            limit = allowed(a) if tolerance is None else tolerance
             if found > limit:
                 return Mismatch(label, found, feeds)
             worst = max(worst, found)
@@ -95,6 +97,11 @@ def compare(
     return Verified(worst, runs, name, _weak(graph, constant))
 
 
+def allowed(a: np.ndarray) -> float:
+    """The largest difference allowed of an output, by its dtype."""
+    return 0.0 if a.dtype.kind in _EXACT else TOLERANCE.get(ir_dtype(a.dtype).name, 0.0)
+
+
 def _weak(graph: Graph, constant: set[str]) -> str:
     if not constant:
         return ""
@@ -104,7 +111,12 @@ def _weak(graph: Graph, constant: set[str]) -> str:
 
 def draws_random(graph: Graph) -> bool:
     """Whether an operator, or one in a region, draws random numbers."""
-    return any(isinstance(n.op, RANDOM) or any(map(draws_random, sub_graphs(n.op))) for n in graph.nodes)
+    return any(
+        isinstance(n.op, RANDOM)
+        or (isinstance(n.op, Opaque) and n.op.random)
+        or any(map(draws_random, sub_graphs(n.op)))
+        for n in graph.nodes
+    )
 
 
 def unlike(a: np.ndarray, b: np.ndarray) -> str:
@@ -117,13 +129,14 @@ def unlike(a: np.ndarray, b: np.ndarray) -> str:
 def difference(a: np.ndarray, b: np.ndarray) -> float | str:
     """Largest difference as a share of the largest finite magnitude of ``a``; text where numbers can't say it.
 
-    For integers and booleans it is the share of elements that differ.
+    For integers, booleans and text it is the share of elements that differ.
     """
-    if text := unlike(a, b):
-        return text
+    text = a.dtype.kind == b.dtype.kind == "U"
+    if problem := unlike(a, b.astype(a.dtype) if text else b):
+        return problem
     if a.size == 0:
         return 0.0
-    if a.dtype.kind in "biu":
+    if a.dtype.kind in _EXACT:
         return float(np.mean(a != b))
     x, y = a.astype(np.float64), b.astype(np.float64)
     if not np.array_equal(np.isnan(x), np.isnan(y)):
@@ -146,7 +159,7 @@ def varies(a: np.ndarray, before: np.ndarray | None = None) -> bool:
         rows = np.stack([a, before])
     else:
         return False
-    if rows.dtype.kind in "biu":
+    if rows.dtype.kind in _EXACT:
         return bool((rows != rows[:1]).any())
     x = rows.astype(np.float64)
     x = np.where(np.isfinite(x), x, 0)

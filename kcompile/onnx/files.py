@@ -6,10 +6,11 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from kcompile.errors import CheckError, FileFormatError, UsageError, printable
@@ -26,8 +27,19 @@ class Staged:
     final: list[Path] = field(default_factory=list)
 
 
+    def restage(self, model: onnx.ModelProto | bytes, limit: int | None = None) -> None:
+        """Put another model in its place."""
+        for file in self.path.parent.iterdir():
+            file.unlink()
+        _write(model, self.path, EXTERNAL_DATA_ABOVE if limit is None else limit)
+
+    def size(self) -> int:
+        """Bytes of the model and of what lies beside it."""
+        return sum(file.stat().st_size for file in self.path.parent.iterdir())
+
+
 @contextlib.contextmanager
-def staged(model: onnx.ModelProto, path: Path, external_data_above: int | None = None) -> Iterator[Staged]:
+def staged(model: onnx.ModelProto | bytes, path: Path, external_data_above: int | None = None) -> Iterator[Staged]:
     """Write the model beside ``path``; it takes that name where the block ends without an error.
 
     Above ``external_data_above`` bytes the weights go to ``<name>.data`` beside it. Raises
@@ -57,19 +69,24 @@ def staged(model: onnx.ModelProto, path: Path, external_data_above: int | None =
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(model: onnx.ModelProto, path: Path, limit: int) -> None:
+def _write(model: onnx.ModelProto | bytes, path: Path, limit: int) -> None:
+    if isinstance(model, bytes):
+        path.write_bytes(model)
+        return
     if model.ByteSize() <= limit:
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
     onnx.save_model(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+    # Saving leaves the model without its weights; it may be needed again.
+    onnx.load_external_data_for_model(model, str(path.parent))
 
 
-def check(staged: Staged) -> None:
+def check(path: Path) -> None:
     """onnx's checker with strict shape inference; CheckError says what it found."""
     try:
-        onnx.checker.check_model(str(staged.path), full_check=True)
-        if staged.path.stat().st_size < EXTERNAL_DATA_ABOVE:
-            model = onnx.load(str(staged.path), load_external_data=False)
+        onnx.checker.check_model(str(path), full_check=True)
+        if path.stat().st_size < EXTERNAL_DATA_ABOVE:
+            model = onnx.load(str(path), load_external_data=False)
             onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         text = printable(" ".join(str(error).split()), 300)
@@ -89,3 +106,25 @@ def read(path: str | Path, weights: bool = True) -> onnx.ModelProto:
     if not model.graph.node and not model.graph.output:
         raise FileFormatError(f"{path}: not an ONNX file: it holds no graph")
     return model
+
+
+def has_external_data(path: Path) -> bool:
+    """Whether weights of a file lie beside it."""
+    model = read(path, weights=False)
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
+
+
+@contextlib.contextmanager
+def scratch(model: onnx.ModelProto | bytes, path: Path) -> Iterator[Path]:
+    """The model as a file in a folder of its own beside ``path``, for as long as the block lasts."""
+    folder = Path(tempfile.mkdtemp(prefix=".original.", dir=path.parent))
+    try:
+        _write(model, folder / "original.onnx", EXTERNAL_DATA_ABOVE)
+        yield folder / "original.onnx"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def arrays(model: onnx.ModelProto, names: Collection[str]) -> dict[str, np.ndarray]:
+    """The initialisers of these names."""
+    return {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in names}

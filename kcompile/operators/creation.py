@@ -30,8 +30,8 @@ class Fill(Op, name="fill"):
         return t.full(t.shape(self.shape), self.value, dtype=t.dtype(self.dtype))
 
     def onnx(self, o: Any) -> str:
-        size = o.outputs[0].size
-        if isinstance(size, int) and size <= SMALL:
+        type = o.outputs[0]
+        if type.is_static and type.size <= SMALL:
             return o.array(np.full(self.shape, self.value, self.dtype.numpy))
         wide = kernel_dtype("Expand", self.dtype)
         filled = o.Expand(o.like(self.value, wide), o.shape(self.shape))

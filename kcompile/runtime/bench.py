@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 
+BLOCKS = 9  # of runs of each, in `compare`
+
+
 @dataclass(frozen=True)
 class Latency:
     """Times of single runs in milliseconds."""
@@ -34,3 +37,28 @@ def measure(run: Callable[[], object], seconds: float = 0.5, warmup: int = 3, mo
         run()
         times.append((time.perf_counter() - start) * 1e3)
     return Latency(len(times), float(np.median(times)), float(np.percentile(times, 99)), min(times))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Medians of two functions in milliseconds, and the ratio second / first: median and quartiles over blocks."""
+
+    first: float
+    second: float
+    ratio: float
+    low: float
+    high: float
+
+
+def compare(first: Callable[[], object], second: Callable[[], object], seconds: float = 1.0) -> Comparison:
+    """Time two functions in turns, so that what else the machine does falls on both."""
+    for run in (first, second):
+        run()
+    medians: list[tuple[float, float]] = []
+    for count in range(BLOCKS):
+        order = (first, second) if count % 2 else (second, first)
+        found = {run: measure(run, seconds / (2 * BLOCKS), warmup=1).p50 for run in order}
+        medians.append((found[first], found[second]))
+    a, b = (np.array(column) for column in zip(*medians, strict=True))
+    low, middle, high = np.percentile(b / a, [25, 50, 75])
+    return Comparison(float(np.median(a)), float(np.median(b)), float(middle), float(low), float(high))

@@ -36,7 +36,7 @@ def test_a_file_appears_at_the_end_only(tmp_path: Path, model: onnx.ModelProto) 
     path = tmp_path / "m.onnx"
     with files.staged(model, path) as staged:
         assert not path.exists() and staged.path.is_file() and staged.path.name == "m.onnx"
-        files.check(staged)
+        files.check(staged.path)
     assert listing(tmp_path) == ["m.onnx"] and staged.final == [path]
     assert path.read_bytes() == to_onnx(medium()).SerializeToString(deterministic=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask()
@@ -57,7 +57,7 @@ def test_external_data(tmp_path: Path, model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info("extra", TensorProto.FLOAT, [5000]))
     want = run(model.SerializeToString(), FEEDS)
     with files.staged(model, folder / "m.onnx", external_data_above=1000) as staged:
-        files.check(staged)
+        files.check(staged.path)
         assert listing(folder) == [staged.path.parent.name]
         for got, expected in zip(run(staged.path, FEEDS), want, strict=True):
             np.testing.assert_array_equal(got, expected)
@@ -130,14 +130,14 @@ def test_the_checker_finds_what_is_wrong(tmp_path: Path, model: onnx.ModelProto)
         pytest.raises(CheckError, match=r"onnx's checker refuses the file: .*Nonsense"),
         files.staged(model, tmp_path / "m.onnx") as staged,
     ):
-        files.check(staged)
+        files.check(staged.path)
     assert listing(tmp_path) == []
 
 
 def test_strict_inference_finds_a_wrong_shape(tmp_path: Path, model: onnx.ModelProto) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 99
     with pytest.raises(CheckError, match="checker refuses"), files.staged(model, tmp_path / "m.onnx") as staged:
-        files.check(staged)
+        files.check(staged.path)
 
 
 @pytest.mark.parametrize(

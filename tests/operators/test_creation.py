@@ -52,6 +52,7 @@ SYMBOLIC = [
     (SizeOf(2 * N + T, dtype("float32")), lambda n, t: np.asarray(2 * n + t, np.float32)),
     (SizeOf(7, dtype("int32")), lambda n, t: np.asarray(7, np.int32)),
     (Fill((N, 2), 3.0), lambda n, t: np.full((n, 2), 3, np.float32)),
+    (Fill((N, 0), 3.0), lambda n, t: np.full((n, 0), 3, np.float32)),
     (Fill((T, N), True, dtype("bool")), lambda n, t: np.full((t, n), True)),
     (Range(0, N), lambda n, t: np.arange(n)),
     (Range(N, N + T, 2, dtype("int32")), lambda n, t: np.arange(n, n + t, 2, dtype=np.int32)),
