@@ -14,9 +14,11 @@ from kcompile.operators import (
     convolution,
     creation,
     einsum,
+    fourier,
     gradient,
     image,
     indexing,
+    linalg,
     linear,
     logic,
     losses,
@@ -33,7 +35,8 @@ from kcompile.operators import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
-    normalization, activation, losses, recurrent, bidirectional, attention, random, image, control, gradient, opaque,
+    normalization, activation, losses, recurrent, bidirectional, attention, random, image, control, gradient,
+    linalg, fourier, opaque,
 )  # fmt: skip
 
 

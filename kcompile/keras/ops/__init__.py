@@ -10,6 +10,7 @@ from kcompile.keras.ops.core import *
 from kcompile.keras.ops.ctc import ctc_loss
 from kcompile.keras.ops.elementwise import *
 from kcompile.keras.ops.grids import *
+from kcompile.keras.ops.linalg import *
 from kcompile.keras.ops.nan import *
 from kcompile.keras.ops.nn import *
 from kcompile.keras.ops.numeric import *
@@ -17,4 +18,5 @@ from kcompile.keras.ops.products import *
 from kcompile.keras.ops.reductions import *
 from kcompile.keras.ops.scatter import *
 from kcompile.keras.ops.sequences import *
+from kcompile.keras.ops.signal import *
 from kcompile.keras.ops.statistics import *
