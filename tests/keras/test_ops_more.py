@@ -220,6 +220,44 @@ def test_integer_segments_without_rows() -> None:
     assert made.tolist() == [4, np.iinfo("int32").min]
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"return_counts": True}, {"return_inverse": True}, {"return_index": True, "return_inverse": True, "return_counts": True},
+    {"size": 3, "return_counts": True}, {"size": 9, "fill_value": -7, "return_counts": True}, {"size": 9},
+], ids=str)  # fmt: skip
+def test_unique(options: dict[str, Any]) -> None:
+    x = INTS[0, :, 0]
+    for a, b in zip(arrays(ops.unique(x, **options)), arrays(real.ops.unique(x, **options)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if not options:
+        rows = COUNTS[[0, 1, 0]]
+        np.testing.assert_array_equal(array(ops.unique(rows, axis=0)), array(real.ops.unique(rows, axis=0)))
+        np.testing.assert_array_equal(array(ops.unique(INTS)), array(real.ops.unique(INTS)))
+
+
+def test_what_depends_on_data_is_for_arrays() -> None:
+    for x in (INTS, BOOLS, COUNTS[0]):
+        close(array(ops.nonzero(x)), array(real.ops.nonzero(x)))
+    for function in (ops.nonzero, ops.unique):
+        with pytest.raises(TraceError, match="depends on data"):
+            function(keras.Input((3,)))
+
+
+# What Keras has and this has not: complex tensors, bits, derivatives, beam search.
+MISSING = {
+    "": {"ctc_decode", "custom_gradient", "eig", "imag", "jvp", "nextafter", "polar", "view", "view_as_complex", "view_as_real"},
+    "numpy": {"imag", "nextafter", "view"}, "nn": {"ctc_decode", "polar"}, "linalg": {"eig", "jvp"}, "image": set(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("namespace", MISSING)
+def test_names(namespace: str) -> None:
+    ours, theirs = (getattr(room.ops, namespace) if namespace else room.ops for room in (keras, real))
+    names = {n for n in dir(theirs) if not n.startswith("_")}
+    assert names - set(dir(ours)) == MISSING[namespace]
+    for name in names & set(dir(ours)):
+        assert namespace in ("", "image") or getattr(ours, name) is getattr(keras.ops, name), name
+
+
 def test_dtype() -> None:
     assert ops.dtype(A) == "float32"
     assert ops.dtype(keras.Input((2,), dtype="int32")) == "int32"

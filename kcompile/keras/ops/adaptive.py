@@ -8,20 +8,20 @@ from typing import Any
 
 from kcompile.ir import Dim
 from kcompile.keras import config
-from kcompile.keras.ops import arrays, elementwise, nn, reductions
+from kcompile.keras.ops import arrays, elementwise, neural, reductions
 from kcompile.keras.ops.common import kind, op, rank_of, shape_of, tensor
 
 
 @op
 def adaptive_average_pool(inputs: Any, output_size: int | Sequence[int], data_format: str | None = None) -> Any:
     """Means of ``output_size`` windows along each spatial axis; window i of o is cells i n // o to ceil((i + 1) n / o)."""
-    return _adaptive(inputs, output_size, data_format, nn.average_pool, _means)
+    return _adaptive(inputs, output_size, data_format, neural.average_pool, _means)
 
 
 @op
 def adaptive_max_pool(inputs: Any, output_size: int | Sequence[int], data_format: str | None = None) -> Any:
     """Largest values of the windows of `adaptive_average_pool`."""
-    return _adaptive(inputs, output_size, data_format, nn.max_pool, _maxima)
+    return _adaptive(inputs, output_size, data_format, neural.max_pool, _maxima)
 
 
 def _adaptive(x: Any, output_size: Any, data_format: str | None, pool: Any, one_axis: Any) -> Any:

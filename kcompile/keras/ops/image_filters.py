@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kcompile.keras import config
-from kcompile.keras.ops import arrays, elementwise, nn, reductions
+from kcompile.keras.ops import arrays, elementwise, neural, reductions
 from kcompile.keras.ops.common import float_dtype, kind, op, rank_of, shape_of, tensor
 from kcompile.keras.ops.image_common import channels_last, check_rank, on_batch
 
@@ -24,7 +24,7 @@ def _each_channel(images: Any, kernel: Any, padding: str = "valid") -> Any:
     """Every channel of images [N, H, W, C] filtered by one kernel [h, w]."""
     height, width = shape_of(kernel)
     spread = arrays.broadcast_to(arrays.reshape(kernel, (height, width, 1, 1)), (height, width, shape_of(images)[3], 1))
-    return nn.depthwise_conv(images, spread, 1, padding, "channels_last")
+    return neural.depthwise_conv(images, spread, 1, padding, "channels_last")
 
 
 @op

@@ -10,7 +10,7 @@ from kcompile.ir import Dim
 from kcompile.ir import dtype as ir_dtype
 from kcompile.ir.dims import floordiv, maximum, minimum
 from kcompile.keras import config
-from kcompile.keras.ops import arrays, elementwise, grids, nn, reductions
+from kcompile.keras.ops import arrays, elementwise, grids, neural, reductions
 from kcompile.keras.ops.common import float_dtype, kind, normal_axis, op, rank_of, run, shape_of, tensor
 from kcompile.keras.ops.image_common import axes, check_rank, on_batch, one_of, rounded
 from kcompile.operators import image
@@ -202,7 +202,7 @@ def _patches(x: Any, window: tuple[int, ...], strides: Any, dilation: Any, paddi
     channels = shape_of(x)[-1 if data_format == "channels_last" else 1]
     count = math.prod(window) * channels
     kernel = arrays.reshape(grids.eye(count, dtype=kind(x).keras), (*window, channels, count))
-    patches = nn.conv(x, kernel, strides or window, padding, data_format, dilation)
+    patches = neural.conv(x, kernel, strides or window, padding, data_format, dilation)
     return arrays.squeeze(patches, 0) if single else patches
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kcompile.errors import TraceError
-from kcompile.keras.ops import arrays, grids, nn, reductions
+from kcompile.keras.ops import arrays, grids, neural, reductions
 from kcompile.keras.ops import elementwise as ew
 from kcompile.keras.ops.common import axes_tuple, float_dtype, kind, normal_axis, op, rank_of, shape_of, tensor
 from kcompile.keras.ops.scatter import segment_sum
@@ -101,7 +101,9 @@ def correlate(x1: Any, x2: Any, mode: str = "valid") -> Any:
         mode
     ]
     signal = arrays.reshape(arrays.pad(longer, ((before, after),)), (1, -1, 1))
-    result = arrays.reshape(nn.conv(signal, arrays.reshape(shorter, (-1, 1, 1)), data_format="channels_last"), (-1,))
+    result = arrays.reshape(
+        neural.conv(signal, arrays.reshape(shorter, (-1, 1, 1)), data_format="channels_last"), (-1,)
+    )
     return arrays.flip(result) if swapped else result
 
 
