@@ -98,8 +98,8 @@ def export(
     clock = Clock(on_step)
     graph = clock.time("trace", lambda: _graph(model, inputs, batch))
     result = clock.time("optimise", lambda: optimized(graph))
-    described = {**_metadata(graph), **_texts(metadata or {})}
-    proto = clock.time("emit", lambda: to_onnx(result.graph, opset, described))
+    properties = {**_metadata(graph), **_texts(metadata or {})}
+    proto = clock.time("emit", lambda: to_onnx(result.graph, opset, properties))
     report = Report(
         str(path),
         opset,
