@@ -37,6 +37,14 @@ class Entry:
             return [rng.integers(1, self.highest, s).astype(np.int32) for s in shapes]
         return [rng.standard_normal(s).astype(np.float32) for s in shapes]
 
+    def checks(self) -> dict[str, list[np.ndarray]]:
+        """Inputs on which a file has to be right: two batch sizes, and a second length where it is free."""
+        batch = 2 if self.heavy else 5
+        found = {"one": self.feed(1, seed=1), "batch": self.feed(batch, seed=2)}
+        if any(None in s for s in self.inputs):
+            found["length"] = self.feed(2, seed=3, length=self.length // 2 + 3)
+        return found
+
 
 ZOO: dict[str, Entry] = {}
 
@@ -51,18 +59,20 @@ def entry(*inputs: tuple[int | None, ...], **options: Any) -> Callable[[Callable
     return register
 
 
-def randomise(model: Any, seed: int = 0) -> list[np.ndarray]:
-    """Weights that no optimiser can take for special: statistics and scales away from 0 and 1; set and returned."""
+def randomise(model: Any, feed: list[np.ndarray], seed: int = 0) -> list[np.ndarray]:
+    """Weights as training might leave them, set and returned: no scale is 1, no shift 0.
+
+    Batch normalisation is given the statistics of ``feed``, so that no layer's output vanishes or
+    explodes, which would make every comparison of files vacuous.
+    """
     rng = np.random.default_rng(seed)
     arrays = []
     for variable in model.weights:
         shape, path = tuple(variable.shape), variable.path
-        if "seed" in path:
+        if "seed" in path or "moving" in path or len(shape) == 0:
             arrays.append(np.asarray(variable))
-        elif path.endswith("variance"):
-            arrays.append(rng.uniform(0.5, 1.5, shape).astype("float32"))
         elif path.endswith("gamma"):
-            arrays.append(rng.uniform(0.8, 1.2, shape).astype("float32"))
+            arrays.append(rng.uniform(0.6, 1.4, shape).astype("float32"))
         elif len(shape) < 2 or path.endswith("bias"):
             arrays.append(rng.normal(0, 0.1, shape).astype("float32"))
         elif "embedding" in path:
@@ -72,7 +82,23 @@ def randomise(model: Any, seed: int = 0) -> list[np.ndarray]:
             fan = int(np.prod(shape[:2])) if len(shape) == 4 and shape[-1] == 1 else int(np.prod(shape[:-1]))
             arrays.append(rng.normal(0, np.sqrt(1.6 / fan), shape).astype("float32"))
     model.set_weights(arrays)
-    return arrays
+    norms = [layer for layer in _layers(model) if hasattr(layer, "moving_variance") and hasattr(layer, "momentum")]
+    if norms:
+        momenta = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = 0.0
+        model(feed if len(feed) > 1 else feed[0], training=True)
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+    return [np.asarray(a) for a in model.get_weights()]
+
+
+def _layers(model: Any) -> list[Any]:
+    """All layers, those of nested models too."""
+    found = []
+    for layer in model.layers:
+        found += [layer, *(_layers(layer) if hasattr(layer, "layers") else [])]
+    return found
 
 
 def conv_block(

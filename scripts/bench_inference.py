@@ -1,0 +1,272 @@
+#!/usr/bin/env python
+"""Every model of the zoo as a file of kcompile and of each peer: right or wrong, nodes, bytes, start, latency.
+
+    scripts/bench_inference.py [--folder DIR] [--models a,b] [--tensorflow PYTHON] [--seconds S] [--json FILE]
+
+All files of a model are timed in one process in turns, so that noise falls on all alike; a figure is
+the least of many rounds. A peer's file counts only where it is right at every input of `Entry.checks`,
+against real Keras. Peers: Keras's torch export, tf2onnx (where --tensorflow names an interpreter that
+has it), each after onnxslim, onnxsim, onnxscript and as ONNX Runtime saves it; OpenVINO (on the best
+peer's file) and LiteRT run what they can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import zoo
+
+TOLERANCE = 1e-4  # of the output's range
+Run = Callable[[list[np.ndarray]], np.ndarray]
+
+
+# ---- files
+
+
+def prepare(folder: Path, entry: zoo.Entry) -> None:
+    """kcompile's file, the weights, real Keras's outputs and export, and the optimisers' versions of it."""
+    from kcompile import keras
+    from kcompile.keras.exporting import export
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    model = entry.build(keras)
+    arrays = zoo.randomise(model, entry.feed(2 if entry.heavy else 8, seed=9))
+    np.savez(folder / "weights.npz", **{str(i): a for i, a in enumerate(arrays)})
+    start = time.process_time()
+    export(model, folder / "kcompile.onnx")
+    (folder / "seconds.txt").write_text(f"{time.process_time() - start:.2f}\n")
+    program(folder / "keras.txt", sys.executable, "keras_torch.py", str(folder), entry.name)
+    variants(folder / "keras.onnx")
+
+
+def program(problem: Path, python: str, script: str, *arguments: str) -> None:
+    """Run a peer's program; its last line goes to ``problem`` where it fails."""
+    done = subprocess.run([python, str(HERE / "peers" / script), *arguments], capture_output=True, text=True)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        problem.write_text(lines[-1][:200] + "\n")
+
+
+def variants(source: Path) -> None:
+    if source.exists():
+        program(source.with_suffix(".variants.txt"), sys.executable, "variants.py", str(source))
+
+
+# ---- runtimes
+
+
+def onnxruntime(path: Path, threads: int) -> Run:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    return lambda feed: session.run(None, dict(zip(names, feed, strict=True)))[0]
+
+
+def openvino(path: Path, threads: int) -> Run:
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(core.read_model(str(path)), "CPU", settings).create_infer_request()
+    return lambda feed: next(iter(request.infer(dict(enumerate(feed)), share_outputs=True).values()))
+
+
+def litert(path: Path, threads: int) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=threads)
+    inputs, output = interpreter.get_input_details(), interpreter.get_output_details()[0]["index"]
+    places = sorted(inputs, key=lambda i: i["name"])
+    shapes: list[tuple[int, ...]] = []
+
+    def run(feed: list[np.ndarray]) -> np.ndarray:
+        nonlocal shapes
+        if shapes != [a.shape for a in feed]:
+            shapes = [a.shape for a in feed]
+            for place, array in zip(places, feed, strict=True):
+                interpreter.resize_tensor_input(place["index"], array.shape)
+            interpreter.allocate_tensors()
+        for place, array in zip(places, feed, strict=True):
+            interpreter.set_tensor(place["index"], array)
+        interpreter.invoke()
+        result: np.ndarray = interpreter.get_tensor(output)
+        return result
+
+    return run
+
+
+def runtime_of(path: Path) -> Callable[[Path, int], Run]:
+    return litert if path.suffix == ".tflite" else onnxruntime
+
+
+# ---- one model
+
+
+def wrong(run: Run, entry: zoo.Entry, reference: Any) -> str | None:
+    """Why a file is not right, or None."""
+    for name, feed in entry.checks().items():
+        expected = reference[name]
+        spread = float(np.ptp(expected)) or 1.0
+        if name == "batch" and np.std(expected, axis=0).max() < 1e-3 * np.abs(expected).max():
+            raise SystemExit(f"{entry.name}: the reference hardly depends on its input: nothing can be told from it")
+        try:
+            got = np.asarray(run(feed))
+        except Exception as error:  # whatever a peer's file does is its result
+            return f"fails on {name}: {str(error).strip().splitlines()[0][:100]}"
+        if got.shape != expected.shape:
+            return f"shape {got.shape} on {name}, not {expected.shape}"
+        error = float(np.abs(got - expected).max()) / spread
+        if not error <= TOLERANCE:
+            return f"error {error:.1e} of the range on {name}"
+    return None
+
+
+def timed(runs: dict[str, Run], feed: list[np.ndarray], seconds: float) -> dict[str, float]:
+    """Milliseconds a run, the least of rounds taken in turns."""
+    repeats = {}
+    for name, run in runs.items():
+        run(feed)
+        start = time.perf_counter()
+        run(feed)
+        repeats[name] = max(1, int(2e-3 / max(time.perf_counter() - start, 1e-9)))
+    best = dict.fromkeys(runs, float("inf"))
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < 5 or (time.perf_counter() < end and rounds < 400):
+        rounds += 1
+        for name, run in runs.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                run(feed)
+            best[name] = min(best[name], (time.perf_counter() - start) / repeats[name] * 1e3)
+    return best
+
+
+def measure(folder: Path, entry: zoo.Entry, seconds: float) -> dict[str, Any]:
+    """All of a model's files: what they are, whether they are right, and their times."""
+    with np.load(folder / "reference.npz") as stored:
+        reference = {k: stored[k] for k in stored.files}
+    files: dict[str, Any] = {}
+    for problem in sorted(folder.glob("*.txt")):
+        if problem.name != "seconds.txt":
+            files[problem.stem] = {"wrong": problem.read_text().strip()}
+    right: dict[str, Path] = {}
+    for path in sorted([*folder.glob("*.onnx"), *folder.glob("*.tflite")]):
+        row: dict[str, Any] = {"bytes": path.stat().st_size}
+        if path.suffix == ".onnx":
+            row["nodes"] = nodes_of(path)
+        try:
+            start = time.perf_counter()
+            run = runtime_of(path)(path, 1)
+            row["start"] = time.perf_counter() - start
+            row["wrong"] = wrong(run, entry, reference)
+        except Exception as error:  # a file that doesn't load is a result
+            row["wrong"] = f"does not load: {str(error).strip().splitlines()[0][:120]}"
+        files[path.stem] = row
+        if row["wrong"] is None:
+            right[path.stem] = path
+    times: dict[str, dict[str, float]] = {}
+    for threads in (1, 2):
+        runs = {name: runtime_of(path)(path, threads) for name, path in right.items()}
+        rival = next((p for n, p in right.items() if n != "kcompile" and p.suffix == ".onnx"), right["kcompile"])
+        runs["openvino"] = openvino(rival, threads)
+        if (problem := wrong(runs["openvino"], entry, reference)) is not None:
+            files["openvino"] = {"wrong": problem}
+            del runs["openvino"]
+        for batch in (1, 32):
+            times[f"batch {batch}, {threads} thread"] = timed(runs, entry.feed(batch, seed=4), seconds)
+    return {"files": files, "times": times, "export": float((folder / "seconds.txt").read_text())}
+
+
+def nodes_of(path: Path) -> int:
+    """Nodes, those within loops and branches too, without constants."""
+
+    def count(graph: onnx.GraphProto) -> int:
+        inner = [a.g for n in graph.node for a in n.attribute if a.type == onnx.AttributeProto.GRAPH]
+        return sum(n.op_type != "Constant" for n in graph.node) + sum(map(count, inner))
+
+    return count(onnx.load(path, load_external_data=False).graph)
+
+
+# ---- the report
+
+OTHER_RUNTIMES = ("openvino", "litert")
+
+
+def summary(results: dict[str, Any]) -> str:
+    """A table in Markdown: kcompile against the best right ONNX file of any peer, and the other runtimes."""
+    lines = ["| model | nodes | best peer | bytes | start | b1 | b32 | b1, 2 threads | b32, 2 threads | OpenVINO b1 | "
+             "LiteRT b1 |", "|" + "---|" * 11]  # fmt: skip
+    ratios: list[float] = []
+    for name, result in results.items():
+        files, times = result["files"], result["times"]
+        peers = [k for k, f in files.items() if k not in ("kcompile", *OTHER_RUNTIMES) and f.get("wrong") is None]
+        ours = files["kcompile"]
+        if not peers:
+            lines.append(f"| {name} | {ours['nodes']} | no right file |" + " |" * 8)
+            continue
+        cells = []
+        for case in times.values():
+            best = min(peers, key=case.__getitem__)
+            ratio = case["kcompile"] / case[best]
+            ratios.append(ratio)
+            cells.append(f"{ratio:.2f} ({best})")
+        first = times["batch 1, 1 thread"]
+        others = [f"{first['kcompile'] / first[o]:.2f}" if o in first else "-" for o in OTHER_RUNTIMES]
+        fewest = min(peers, key=lambda k: files[k]["nodes"])
+        smallest = min(files[k]["bytes"] for k in peers)
+        quickest = min(files[k]["start"] for k in peers)
+        lines.append(
+            f"| {name} | {ours['nodes']} | {files[fewest]['nodes']} ({fewest}) | {ours['bytes'] / smallest:.2f} | "
+            f"{ours['start'] / quickest:.2f} | {' | '.join([*cells, *others])} |"
+        )
+    if ratios:
+        mean = float(np.exp(np.mean(np.log(ratios))))
+        lines += ["", f"Geometric mean of the latency ratios: {mean:.3f}; the largest is {max(ratios):.3f}."]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
+    parser.add_argument("--models", default=",".join(zoo.ZOO))
+    parser.add_argument("--tensorflow", metavar="PYTHON", help="interpreter with tensorflow-cpu and tf2onnx")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each of a model's four timings")
+    parser.add_argument("--json", type=Path, help="where all figures go")
+    parser.add_argument("--no-prepare", action="store_true", help="time the files that are there")
+    options = parser.parse_args()
+    names = options.models.split(",")
+    if not options.no_prepare:
+        for name in names:
+            print(f"preparing {name}", file=sys.stderr)
+            prepare(options.folder / name, zoo.ZOO[name])
+        if options.tensorflow:
+            program(options.folder / "tensorflow.txt", options.tensorflow, "tensorflow.py", str(options.folder), *names)
+            for name in names:
+                variants(options.folder / name / "tf.onnx")
+    results = {}
+    for name in names:
+        print(f"timing {name}", file=sys.stderr)
+        results[name] = measure(options.folder / name, zoo.ZOO[name], options.seconds)
+        if options.json:
+            options.json.write_text(json.dumps(results, indent=1))
+    print(summary(results))
+
+
+if __name__ == "__main__":
+    main()
