@@ -315,9 +315,17 @@ class Emitter:
 
     def _emit_node(self, node: Node, names: dict[Value, str]) -> None:
         self.origin = node.origin or node.op.name
-        self.inputs = tuple(None if v is None else v.type for v in node.inputs)
-        self.outputs = node.types
+        types = tuple(None if v is None else v.type for v in node.inputs)
         operands = [None if v is None else names[v] for v in node.inputs]
+        # ONNX Runtime computes next to nothing in bfloat16: what computes is written in float32 between casts.
+        widen = any(type is not None and type.dtype is bf16 for type in types) and not isinstance(node.op, _ANY_DTYPE)
+        if widen:
+            self.inputs = tuple(None if t is None else _wide(t) for t in types)
+            self.outputs = tuple(map(_wide, node.types))
+            pairs = zip(operands, types, strict=True)
+            operands = [self.cast(x, f32) if t is not None and t.dtype is bf16 else x for x, t in pairs]
+        else:
+            self.inputs, self.outputs = types, node.types
         try:
             results = node.op.onnx(self, *operands)
         except UnsupportedError as error:
@@ -328,6 +336,7 @@ class Emitter:
             raise RuntimeError(f"{describe(node)}: the onnx facet failed: {type(error).__name__}: {error}") from error
         results = results if isinstance(results, tuple) else (results,)
         for value, name in zip(node.results, results, strict=True):
+            name = self.cast(name, bf16) if widen and value.type.dtype is bf16 else name
             names[value] = name
             self._note(name, value.type)
 
@@ -395,6 +404,13 @@ class Emitter:
         """Name and type of a graph's input or output; symbolic dims by their text."""
         return helper.make_value_info(name, type_proto(type))
 
+
+def _wide(type: Type) -> Type:
+    return type.with_dtype(f32) if type.dtype is bf16 else type
+
+
+# Operators that only move numbers, or hold graphs of their own: they take bfloat16 as it is.
+_ANY_DTYPE = (Cast, Concat, Cond, ExpandDims, Gather, Reshape, Scan, Slice, Squeeze, Transpose, WhileLoop)
 
 # Two of these with the same operands are still two.
 _DISTINCT = frozenset(

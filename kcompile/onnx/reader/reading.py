@@ -84,7 +84,11 @@ class Call:
     def content(self, i: int) -> np.ndarray | None:
         """What operand ``i`` holds where that is known."""
         value = self.get(i)
-        return None if value is None else self._contents(value)
+        return None if value is None else self.known(value)
+
+    def known(self, value: Value) -> np.ndarray | None:
+        """What any value holds where that is known."""
+        return self._contents(value)
 
     def array(self, i: int, what: str = "") -> np.ndarray:
         """The content of an operand, which has to be known."""
