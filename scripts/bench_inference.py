@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -59,7 +60,8 @@ def program(problem: Path, python: str, script: str, *arguments: str) -> None:
     done = subprocess.run([python, str(HERE / "peers" / script), *arguments], capture_output=True, text=True)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        problem.write_text(lines[-1][:200] + "\n")
+        named = [line for line in lines if re.match(r"\S*(Error|Exception)\b", line)]
+        problem.write_text((named or lines)[-1][:200] + "\n")
 
 
 def variants(source: Path) -> None:
@@ -184,10 +186,13 @@ def measure(folder: Path, entry: zoo.Entry, seconds: float) -> dict[str, Any]:
     for threads in (1, 2):
         runs = {name: runtime_of(path)(path, threads) for name, path in right.items()}
         rival = next((p for n, p in right.items() if n != "kcompile" and p.suffix == ".onnx"), right["kcompile"])
-        runs["openvino"] = openvino(rival, threads)
-        if (problem := wrong(runs["openvino"], entry, reference)) is not None:
-            files["openvino"] = {"wrong": problem}
-            del runs["openvino"]
+        try:
+            run = openvino(rival, threads)
+            files["openvino"] = {"wrong": wrong(run, entry, reference)}
+        except Exception as error:
+            files["openvino"] = {"wrong": f"does not load: {str(error).strip().splitlines()[-1][:120]}"}
+        if files["openvino"]["wrong"] is None:
+            runs["openvino"] = run
         for batch in (1, 32):
             times[f"batch {batch}, {threads} thread"] = timed(runs, entry.feed(batch, seed=4), seconds)
     return {"files": files, "times": times, "export": float((folder / "seconds.txt").read_text())}
