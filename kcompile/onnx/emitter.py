@@ -15,10 +15,16 @@ from kcompile.errors import KcompileError, UnsupportedError
 from kcompile.ir import Constant, DType, Graph, Input, Node, Type, Value, Weight
 from kcompile.ir.dims import Dim, DimLike, evaluate, product
 from kcompile.ir.op import Op
+from kcompile.ir.types import bf16, f32
 from kcompile.onnx import opaque
 from kcompile.onnx.initializers import fold
 from kcompile.onnx.protos import ELEMENT_TYPES, type_proto
+from kcompile.operators.control import Cond, Scan, WhileLoop
+from kcompile.operators.indexing import Gather
+from kcompile.operators.logic import Cast
 from kcompile.operators.lowering import describe, expand
+from kcompile.operators.shape import Concat, ExpandDims, Reshape, Slice, Squeeze, Transpose
+
 
 class Emitter:
     """The ``o`` that onnx facets get. Tensors are their names.
