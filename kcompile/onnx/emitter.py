@@ -23,6 +23,7 @@ from kcompile.operators.control import Cond, Scan, WhileLoop
 from kcompile.operators.indexing import Gather
 from kcompile.operators.logic import Cast
 from kcompile.operators.lowering import describe, expand
+from kcompile.operators.opaque import Opaque
 from kcompile.operators.shape import Concat, ExpandDims, Reshape, Slice, Squeeze, Transpose
 
 
@@ -416,7 +417,7 @@ def _wide(type: Type) -> Type:
 
 
 # Operators that only move numbers, or hold graphs of their own: they take bfloat16 as it is.
-_ANY_DTYPE = (Cast, Concat, Cond, ExpandDims, Gather, Reshape, Scan, Slice, Squeeze, Transpose, WhileLoop)
+_ANY_DTYPE = (Cast, Concat, Cond, ExpandDims, Gather, Opaque, Reshape, Scan, Slice, Squeeze, Transpose, WhileLoop)
 
 # Two of these with the same operands are still two.
 _DISTINCT = frozenset(
