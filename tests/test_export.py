@@ -19,6 +19,7 @@ from kcompile.operators.activation import Relu, Sigmoid
 from kcompile.operators.arithmetic import Add
 from kcompile.operators.indexing import Embedding, Gather
 from kcompile.operators.linear import Dense
+from kcompile.operators.logic import Cast
 from kcompile.operators.random import RandomUniform
 from kcompile.operators.shape import Reshape, Slice
 from kcompile.passes import pipeline
@@ -274,6 +275,27 @@ def test_tolerance_follows_the_dtype(target: Path, policy: str, limit: float) ->
     report = kcompile.export(model, target)
     assert report.outputs[0]["dtype"] == policy and report.error is not None and report.error < limit
     assert verification.TOLERANCE[dtype(policy).name] == limit
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_judged_by_its_shorter_dtype(target: Path, policy: str) -> None:
+    """The output is float32; what it was computed of is not."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8, 8, 1))
+    y = layers.MaxPooling2D(dtype=policy)(layers.Conv2D(8, 3, activation="gelu", dtype=policy)(x))
+    model = keras.Model(x, layers.Dense(3, activation="softmax", dtype="float32")(layers.Flatten(dtype=policy)(y)))
+    report = kcompile.export(model, target, latency=False)
+    assert report.error < verification.TOLERANCE[{"mixed_float16": "f16", "mixed_bfloat16": "bf16"}[policy]]
+
+
+def test_inputs_in_half_precision_loosen_nothing(target: Path) -> None:
+    halves = input_value("x", Type(dtype("f16"), (N, 4)))
+    graph = Graph("g", [halves], [Sigmoid()(Cast(F32)(halves))])
+
+    def off(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [a + 1e-3 for a in verification.run_torch(graph)(feeds)]
+
+    assert isinstance(compare(graph, verification.run_torch(graph), off, "test"), Mismatch)
 
 
 def test_a_model_that_fails_on_everything_says_so(target: Path) -> None:

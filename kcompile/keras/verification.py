@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kcompile.errors import CheckError, KcompileError, printable
-from kcompile.ir import Graph, Type, Value
+from kcompile.ir import Constant, Graph, Input, Type, Value, Weight
 from kcompile.ir import dtype as ir_dtype
 from kcompile.ir.dims import Dim, evaluate
 from kcompile.ir.op import sub_graphs
@@ -64,10 +64,11 @@ def compare(
     """Run both on random and edge inputs at two batch sizes and two lengths.
 
     ``graph`` gives input types and output names. Stops at the first output that differs by more
-    than the tolerance of its dtype. A model that draws random numbers is compared in shapes and
+    than the tolerance of the coarsest float dtype that it was computed in. A model that draws random numbers is compared in shapes and
     dtypes only. Raises CheckError where the reference itself runs on none of the inputs.
     """
     random = draws_random(graph)
+    coarsest = _coarsest(graph)
     worst, runs = 0.0, 0
     constant, last = set(graph.output_names), dict[tuple[str, tuple[int, ...]], np.ndarray]()
     for feeds, edge in input_sets(graph, reference):
@@ -85,7 +86,7 @@ def compare(
             found = difference(a, b)
             if isinstance(found, str):
                 return Mismatch(label, float("inf"), feeds, f": {found}")
-            limit = allowed(a) if tolerance is None else tolerance
+            limit = allowed(a, coarsest) if tolerance is None else tolerance
             if found > limit:
                 return Mismatch(label, found, feeds)
             worst = max(worst, found)
@@ -97,9 +98,16 @@ def compare(
     return Verified(worst, runs, name, _weak(graph, constant))
 
 
-def allowed(a: np.ndarray) -> float:
-    """The largest difference allowed of an output, by its dtype."""
-    return 0.0 if a.dtype.kind in _EXACT else TOLERANCE.get(ir_dtype(a.dtype).name, 0.0)
+def allowed(a: np.ndarray, coarsest: float = 0.0) -> float:
+    """The largest difference allowed of an output: its dtype's tolerance, or the coarsest that it was computed with."""
+    return 0.0 if a.dtype.kind in _EXACT else max(coarsest, TOLERANCE.get(ir_dtype(a.dtype).name, 0.0))
+
+
+def _coarsest(graph: Graph) -> float:
+    """The tolerance of the shortest float dtype that the graph computes in: mixed precision ends in float32."""
+    given = (Constant, Input, Weight, *(op for op in _PASSING if op is not Cast))
+    computed = (n.types for n in graph.nodes if not isinstance(n.op, given))
+    return max((TOLERANCE.get(t.dtype.name, 0.0) for types in computed for t in types), default=0.0)
 
 
 def _weak(graph: Graph, constant: set[str]) -> str:
