@@ -18,12 +18,12 @@ from kcompile.keras import (
     random_state,
     regularizers,
 )
-from kcompile.keras.saving.registration import BUILTINS
+from kcompile.keras.saving.registration import BUILTINS, public_name
 
 
 def named(items: Iterable[Any]) -> dict[str, Any]:
-    """Classes and functions by their names."""
-    return {x.__name__: x for x in items}
+    """Classes and functions by the names that Keras gives them."""
+    return {public_name(x): x for x in items}
 
 
 BUILTINS.update(

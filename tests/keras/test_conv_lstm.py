@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.keras import test_layers as oracle
-from tests.keras.support import array, keras, numbers
+from tests.keras.support import array, close, keras, numbers, real
 from tests.keras.test_layers import Case, cases, options
 from tests.keras.test_layers_more import agree
 
@@ -79,6 +79,22 @@ def test_dropout_is_drawn_once_for_all_steps(rates: dict[str, float]) -> None:
     trained, tested = array(layer(x, training=True)), array(layer(x))
     assert not np.allclose(trained, tested)
     assert len(np.unique(trained.reshape(64, -1).round(5), axis=0)) > 32
+
+
+def test_files_are_kerass(tmp_path: Any) -> None:
+    """Written by either Keras, read by the other; one way and both."""
+    x = numbers((2, 4, 6, 6, 2))
+    for writer, reader in ((keras, real), (real, keras)):
+        layers = writer.layers
+        model = writer.Sequential(
+            [
+                writer.Input(x.shape[1:]),
+                layers.ConvLSTM2D(3, 3, return_sequences=True),
+                layers.Bidirectional(layers.ConvLSTM2D(2, 2)),
+            ]
+        )
+        model.save(tmp_path / "m.keras")
+        close(array(reader.models.load_model(tmp_path / "m.keras")(x)), array(model(x)))
 
 
 def test_trains() -> None:

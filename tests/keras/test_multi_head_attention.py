@@ -144,6 +144,17 @@ def test_soft_cap(cap: float, causal: bool) -> None:
     close(got, wanted)
 
 
+@pytest.mark.parametrize("layer, options", [(n, {"use_gate": g}) for n in HEADS for g in (False, True)], ids=str)
+def test_files_are_kerass(layer: str, options: dict[str, Any], tmp_path: Any) -> None:
+    """Written by either Keras, read by the other: names of classes, and of projections in the weights."""
+    x = numbers((2, 4, 5))
+    for writer, reader in ((keras, real), (real, keras)):
+        start = writer.Input((None, 5))
+        model = writer.Model(start, getattr(writer.layers, layer)(**HEADS[layer], **options)(start, start))
+        model.save(tmp_path / "m.keras")
+        close(array(reader.models.load_model(tmp_path / "m.keras")(x)), array(model(x)))
+
+
 def test_softmax_of_masked_rows() -> None:
     x, seen = numbers((2, 3, 4)), np.random.default_rng(1).random((2, 3, 4)) > 0.4
     seen[0, 1] = False

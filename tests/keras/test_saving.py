@@ -207,7 +207,7 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def operation_classes() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for module in ("numpy", "nn", "math", "core", "image"):
+    for module in ("numpy", "nn", "math", "core", "image", "linalg"):
         for name, cls in vars(importlib.import_module(f"keras.src.ops.{module}")).items():
             if (
                 isinstance(cls, type)
@@ -231,9 +231,8 @@ def test_each_function_is_written_as_keras_s_operation(name: str) -> None:
     assert functional_config._MODULE_OF.get(name, "keras.src.ops.numpy") == cls.__module__
     class_name = functional_config._CLASS_NAMES.get(name) or "".join(p.capitalize() for p in name.split("_"))
     assert class_name.lower() == cls.__name__.lower()
-    more = functional_config._MORE_CALL_ARGUMENTS.get(name, set())
     own = list(inspect.signature(getattr(ops, name)).parameters)
-    called = [p for p in own if p in functional_config._CALL_ARGUMENTS or p in more]
+    called = [p for p in own if functional_config.goes_with_the_call(name, p)]
     wanted = [p for p in inspect.signature(cls.call).parameters if p not in ("self", "kwargs")]
     assert called == wanted
     made = set(inspect.signature(cls.__init__).parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kcompile.keras.layers.einsum import EinsumDense
 from kcompile.keras.layers.projected_attention import ProjectedAttention
 
 
@@ -77,14 +78,17 @@ class MultiHeadAttention(ProjectedAttention):
         heads, size, wide, rank = self.num_heads, self.key_dim, self.value_dim, len(query_shape)
         axes = range(1, rank - 1) if self.attention_axes is None else self.attention_axes
         self.attention_axes = tuple(a if a >= 0 else rank + a for a in axes)
-        self._query_dense = self._into_heads(query_shape, heads, size, "query")
-        self._key_dense = self._into_heads(key_shape, heads, size, "key")
+        self.query_dense = self._into_heads(query_shape, heads, size, "query")
+        self.key_dense = self._into_heads(key_shape, heads, size, "key")
         if self.use_gate:
             self._gate_dense = self._into_heads(query_shape, heads, wide, "gate", "sigmoid")
-        self._value_dense = self._into_heads(value_shape, heads, wide, "value")
+        self.value_dense = self._into_heads(value_shape, heads, wide, "value")
         ends = tuple(self._output_shape) if self._output_shape else (query_shape[-1],)
-        self._output_dense = self._out_of_heads(query_shape, heads, wide, ends)
+        self.output_dense = self._out_of_heads(query_shape, heads, wide, ends)
         self.built = True
+
+    def _projections(self) -> tuple[EinsumDense, EinsumDense, EinsumDense, EinsumDense]:
+        return self.query_dense, self.key_dense, self.value_dense, self.output_dense
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -99,6 +103,8 @@ class MultiHeadAttention(ProjectedAttention):
 
 class GroupedQueryAttention(ProjectedAttention):
     """Attention whose query heads share fewer key and value heads (Ainslie et al. 2023)."""
+
+    public_name = "GroupQueryAttention"
 
     def __init__(
         self,
@@ -153,6 +159,9 @@ class GroupedQueryAttention(ProjectedAttention):
         self._value_dense = self._into_heads(value_shape, few, size, "value")
         self._output_dense = self._out_of_heads(query_shape, heads, size, (query_shape[-1],))
         self.built = True
+
+    def _projections(self) -> tuple[EinsumDense, EinsumDense, EinsumDense, EinsumDense]:
+        return self._query_dense, self._key_dense, self._value_dense, self._output_dense
 
     def get_config(self) -> dict[str, Any]:
         own = ("head_dim", "num_query_heads", "num_key_value_heads")

@@ -24,10 +24,6 @@ class ProjectedAttention(Layer):
     a kernel in Keras; here torch chooses, so it only refuses what Keras refuses beside it.
     """
 
-    _query_dense: EinsumDense
-    _key_dense: EinsumDense
-    _value_dense: EinsumDense
-    _output_dense: EinsumDense
     _gate_dense: EinsumDense
     # Axes of the query that are attended over, of [N, axes ..., features].
     attention_axes: tuple[int, ...] | None = (1,)
@@ -68,6 +64,10 @@ class ProjectedAttention(Layer):
         self.supports_masking = True
 
     # ---- projections
+
+    def _projections(self) -> tuple[EinsumDense, EinsumDense, EinsumDense, EinsumDense]:
+        """Those of query, key, value and output: attributes whose names stand in weights files."""
+        raise NotImplementedError
 
     def _projection(
         self, equation: str, output_shape: Any, bias_axes: str, name: str, activation: str | None = None
@@ -152,11 +152,12 @@ class ProjectedAttention(Layer):
         plain = plain and not return_attention_scores and not (training and self.dropout)
         plain = plain and self._places(query) == self._places(value)
         mask = self._mask(query, value, masks, use_causal_mask and not plain)
-        q, k, v = self._query_dense(query), self._key_dense(key), self._value_dense(value)
+        into_query, into_key, into_value, out = self._projections()
+        q, k, v = into_query(query), into_key(key), into_value(value)
         output, scores = self._attend_over_axes(q, k, v, mask, training, return_attention_scores, causal=plain)
         if self.use_gate:
             output = ops.multiply(output, self._gate_dense(query))
-        output = self._output_dense(output)
+        output = out(output)
         return (output, scores) if return_attention_scores else output
 
     def _places(self, x: Any) -> Any:

@@ -30,26 +30,36 @@ _MORE_CALL_ARGUMENTS = {
     "isclose": {"rtol", "atol"},
     "dot_product_attention": {"bias", "mask", "scale"},
     "scale_and_translate": {"output_shape", "scale", "translation"},
-}
+    "average": {"weights"}, "diff": {"a"}, "digitize": {"bins"}, "lstsq": {"a", "b"}, "nanpercentile": {"q"},
+    "nanquantile": {"q"}, "percentile": {"q"}, "quantile": {"q"}, "rot90": {"array"},
+    "searchsorted": {"sorted_sequence"}, "select": {"condlist", "choicelist", "default"}, "slice": {"start_indices"},
+    "slice_update": {"start_indices"}, "solve": {"a", "b"}, "solve_triangular": {"a", "b"},
+}  # fmt: skip
+_FEWER_CALL_ARGUMENTS = {"trapezoid": {"x"}}
 _CLASS_NAMES = {
     "getitem": "GetItem", "rgb_to_grayscale": "RGBToGrayscale", "rgb_to_hsv": "RGBToHSV", "hsv_to_rgb": "HSVToRGB",
-    "ssim": "SSIM", "extract_patches_3d": "ExtractPatches",
+    "ssim": "SSIM", "extract_patches_3d": "ExtractPatches", "allclose": "AllClose", "cdist": "CDist",
+    "ctc_loss": "CTCLoss", "fft": "FFT", "fft2": "FFT2", "ifft2": "IFFT2", "irfft": "IRFFT", "isin": "IsIn",
+    "istft": "ISTFT", "psnr": "PSNR", "rfft": "RFFT", "searchsorted": "SearchSorted", "stft": "STFT", "svd": "SVD",
 }  # fmt: skip
 # Where Keras keeps an operation's class; those that stand nowhere here are in keras.src.ops.numpy.
 _MODULES = {
     "core": "cast scatter scatter_update slice slice_update stop_gradient unstack",
-    "math": "erf erfinv in_top_k logsumexp rsqrt segment_max segment_sum top_k",
+    "math": "cdist erf erfc erfinv extract_sequences fft fft2 ifft2 in_top_k irfft istft logdet logsumexp rfft rsqrt "
+    "segment_max segment_min segment_prod segment_sum stft top_k",
+    "linalg": " ".join(n for n in ops.linalg.__all__ if n not in ("logdet", "slogdet")),
     "image": " ".join(ops.image.__all__),
     "nn": "relu relu6 sigmoid softplus softsign silu log_sigmoid leaky_relu hard_sigmoid hard_silu elu selu celu gelu "
     "glu softmax log_softmax max_pool average_pool conv depthwise_conv separable_conv conv_transpose one_hot "
     "binary_crossentropy categorical_crossentropy ctc_decode ctc_loss sparse_categorical_crossentropy "
-    "dot_product_attention hard_shrink hard_tanh moments normalize soft_shrink sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink threshold",
+    "dot_product_attention hard_shrink hard_tanh moments normalize soft_shrink sparse_plus sparse_sigmoid sparsemax squareplus tanh_shrink threshold "
+    "adaptive_average_pool adaptive_max_pool depth_to_space fold multi_hot psnr space_to_depth unfold",
 }
 _MODULE_OF = {name: f"keras.src.ops.{module}" for module, names in _MODULES.items() for name in names.split()}
 # Functions of ours that are several operations, or none, in Keras.
 _NO_CLASS = frozenset({
     "batch_normalization", "batch_normalization_training", "dense", "embedding", "group_normalization", "gru",
-    "layer_normalization", "lstm", "mish", "rms_normalization", "simple_rnn",
+    "layer_normalization", "lstm", "mish", "rearrange", "rms_normalization", "simple_rnn",
 })  # fmt: skip
 
 
@@ -112,6 +122,12 @@ def _node_config(node: FunctionalNode, history: Any) -> dict[str, Any]:
     return {"args": [write(a) for a in args], "kwargs": {k: write(v) for k, v in kwargs.items()}}
 
 
+def goes_with_the_call(function: str, parameter: str) -> bool:
+    """True for an argument that Keras's operation takes with each call; others are in its config."""
+    more, fewer = _MORE_CALL_ARGUMENTS.get(function, ()), _FEWER_CALL_ARGUMENTS.get(function, ())
+    return (parameter in _CALL_ARGUMENTS or parameter in more) and parameter not in fewer
+
+
 def _arguments(node: FunctionalNode) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """An ops node's arguments as Keras's operation takes them: with the call, and in its config."""
     function = node.operation.function
@@ -124,7 +140,7 @@ def _arguments(node: FunctionalNode) -> tuple[tuple[Any, ...], dict[str, Any]]:
     for parameter, value in bound.arguments.items():
         if signature.parameters[parameter].kind is inspect.Parameter.VAR_POSITIONAL:
             call.extend(value)
-        elif parameter in _CALL_ARGUMENTS or parameter in _MORE_CALL_ARGUMENTS.get(name, ()):
+        elif goes_with_the_call(name, parameter):
             call.append(value)
         elif parameter != "bias":
             config[parameter] = value

@@ -31,6 +31,11 @@ def get_registered_name(target: Any) -> str:
     return next((k for k, v in _REGISTERED.items() if v is target), target.__name__)
 
 
+def public_name(target: Any) -> str:
+    """The name under which Keras exports one of its classes or functions: mostly its own."""
+    return vars(target).get("public_name", target.__name__)
+
+
 def get_registered_object(name: str | None, custom_objects: dict[str, Any] | None = None) -> Any:
     """What is known by this name in the arguments, open scopes or the registry, else None."""
     for table in (custom_objects or {}, *reversed(_SCOPES), _REGISTERED):

@@ -75,7 +75,7 @@ def _serialize_object(obj: Any) -> dict[str, Any]:
     config = {k: plain_config(v) for k, v in obj.get_config().items()}
     made: dict[str, Any] = {
         "module": module or cls.__module__,
-        "class_name": cls.__name__,
+        "class_name": registration.public_name(cls),
         "config": config,
         "registered_name": None if module is not None and module != _FUNCTIONAL else registered,
     }
@@ -180,7 +180,7 @@ _FUNCTIONAL = "keras.src.models.functional"
 def module_of(cls: type) -> str | None:
     """The public module under which Keras writes a class, None for a user's own class."""
     for module, table in registration.BUILTINS.items():
-        if table.get(cls.__name__) is cls:
+        if table.get(registration.public_name(cls)) is cls:
             return module
     return None
 
