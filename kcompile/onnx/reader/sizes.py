@@ -17,14 +17,14 @@ from kcompile.ir.dims import Dim, bounds, floordiv, maximum, minimum, modulo, pr
 from kcompile.ir.types import Type
 
 MOST = 256  # elements: longer tensors are data, not sizes
-Sizes = np.ndarray  # of objects, of rank 0 or 1
+Sizes = np.ndarray  # of objects
 
 
 def of_array(array: np.ndarray) -> Sizes | None:
     """A known array as sizes, where it is small and of integers or booleans."""
-    if array.dtype.kind not in "biu" or array.ndim > 1 or array.size > MOST:
+    if array.dtype.kind not in "biu" or array.size > MOST:
         return None
-    return _objects(array.tolist(), array.shape)
+    return _objects(array.reshape(-1).tolist(), array.shape)
 
 
 def as_array(sizes: Sizes, type: Type) -> np.ndarray | None:
@@ -56,7 +56,7 @@ def follow(op_type: str, operands: Sequence[Sizes | None], attributes: Any, type
         result = step(list(operands), attributes)
     except (ArithmeticError, ValueError, TypeError, IndexError):
         return None  # no sizes after all; the node itself says what is wrong with it
-    if not isinstance(result, np.ndarray) or result.ndim > 1 or result.size > MOST:
+    if not isinstance(result, np.ndarray) or result.size > MOST:
         return None
     return result if all(_small(v) for v in result.reshape(-1).tolist()) else None
 
@@ -102,37 +102,59 @@ def _equal(a: Any, b: Any) -> bool:
     raise ArithmeticError
 
 
+def _integers(operand: Sizes) -> list[int]:
+    """The numbers that an operand holds; TypeError where one is symbolic."""
+    return [operator.index(v) for v in operand.reshape(-1)]
+
+
 def _gather(operands: list[Sizes], attributes: Any) -> Sizes:
     data, places = operands
-    return _objects([data[i] for i in places.reshape(-1)], places.shape)
+    axis = attributes.get("axis", 0) % data.ndim
+    taken = np.take(data, np.array(_integers(places), dtype=np.int64), axis=axis)  # of one element: no array
+    return taken.reshape((*data.shape[:axis], *places.shape, *data.shape[axis + 1 :]))
 
 
 def _slice(operands: list[Sizes], attributes: Any) -> Sizes:
-    if len(operands) == 1:  # until opset 9 the ends were attributes
-        return operands[0][attributes["starts"][0] : attributes["ends"][0]]
-    data, starts, ends, *rest = operands
-    step = rest[1][0] if len(rest) > 1 else 1
-    start, end = operator.index(starts[0]), operator.index(ends[0])
-    if step < 0:
-        start = min(start, len(data) - 1)
-        return data[start : (None if end < -len(data) else end) : step]
-    return data[max(start, -len(data)) : end : step]
+    data, *given = operands
+    if not given:  # until opset 9 the ends were attributes
+        given = [np.array(attributes[k]) for k in ("starts", "ends", "axes") if k in attributes]
+    starts, ends, *rest = map(_integers, given)
+    axes = rest[0] if rest else range(len(starts))
+    steps = rest[1] if len(rest) > 1 else [1] * len(starts)
+    index = [slice(None)] * data.ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = data.shape[axis]
+        # ONNX holds ends within the axis, where Python reads -1 as "the last" and drops a start before the first.
+        first = min(max(start + size if start < 0 else start, 0), size - 1 if step < 0 else size)
+        last = min(max(end + size if end < 0 else end, -1 if step < 0 else 0), size)
+        index[axis] = slice(first, None if last < 0 else last, step)
+    return data[tuple(index)]
 
 
 def _concat(operands: list[Sizes], attributes: Any) -> Sizes:
-    return np.concatenate(operands)
+    return np.concatenate(operands, axis=attributes["axis"])
 
 
 def _reshape(operands: list[Sizes], attributes: Any) -> Sizes:
-    return operands[0].reshape([operator.index(d) for d in operands[1]])
+    data, target = operands[0], _integers(operands[1])
+    return data.reshape([data.shape[i] if d == 0 else d for i, d in enumerate(target)])
+
+
+def _transpose(operands: list[Sizes], attributes: Any) -> Sizes:
+    return operands[0].transpose(attributes.get("perm"))
 
 
 def _unsqueeze(operands: list[Sizes], attributes: Any) -> Sizes:
-    return operands[0].reshape(1) if operands[0].ndim == 0 else operands[0][None]
+    return np.expand_dims(operands[0], tuple(_axes(operands, attributes)))
 
 
 def _squeeze(operands: list[Sizes], attributes: Any) -> Sizes:
-    return operands[0].reshape(())
+    given = len(operands) > 1 or "axes" in attributes
+    return np.squeeze(operands[0], tuple(_axes(operands, attributes)) if given else None)
+
+
+def _axes(operands: list[Sizes], attributes: Any) -> list[int]:
+    return _integers(operands[1]) if len(operands) > 1 else list(attributes["axes"])
 
 
 def _cast(operands: list[Sizes], attributes: Any) -> Any:
@@ -149,31 +171,33 @@ def _where(operands: list[Sizes], attributes: Any) -> Sizes:
 
 
 def _filled(operands: list[Sizes], attributes: Any) -> Any:
-    count = operator.index(operands[0][0]) if operands[0].size else 1
+    shape = tuple(_integers(operands[0]))
     value = np.asarray(attributes.get("value", np.zeros(1, np.float32)))
-    if value.dtype.kind not in "biu" or count > MOST or operands[0].size > 1:
+    if value.dtype.kind not in "biu" or product(shape) > MOST:
         return None
-    return _objects([value.reshape(-1)[0].item()] * count, (count,) if operands[0].size else ())
+    return _objects([value.reshape(-1)[0].item()] * product(shape), shape)
 
 
 def _expand(operands: list[Sizes], attributes: Any) -> Any:
-    target = [operator.index(d) for d in operands[1]]
-    return np.broadcast_to(operands[0], np.broadcast_shapes(operands[0].shape, target)) if max(target) <= MOST else None
+    target = _integers(operands[1])
+    return np.broadcast_to(operands[0], np.broadcast_shapes(operands[0].shape, target)) if product(target) <= MOST else None
 
 
 def _range(operands: list[Sizes], attributes: Any) -> Any:
-    numbers = range(*(operator.index(v.reshape(-1)[0]) for v in operands))
+    numbers = range(*(_integers(v)[0] for v in operands))
     return _objects(list(numbers), (len(numbers),)) if len(numbers) <= MOST else None
 
 
 def _product(operands: list[Sizes], attributes: Any) -> Sizes:
+    if operands[0].ndim != 1 or len(operands) > 1 and _integers(operands[1]) not in ([0], [-1]):
+        return None
     return _objects([product(operands[0].tolist())], (1,) if attributes.get("keepdims", 1) else ())
 
 
 _STEPS: dict[str, Callable[..., Any]] = {
     "Identity": lambda operands, attributes: operands[0],
     "Gather": _gather, "Slice": _slice, "Concat": _concat, "Reshape": _reshape, "Unsqueeze": _unsqueeze,
-    "Squeeze": _squeeze, "Cast": _cast, "Where": _where, "ConstantOfShape": _filled, "Expand": _expand,
+    "Squeeze": _squeeze, "Transpose": _transpose, "Cast": _cast, "Where": _where, "ConstantOfShape": _filled, "Expand": _expand,
     "Range": _range, "ReduceProd": _product,
     "Add": _elementwise(operator.add), "Sub": _elementwise(operator.sub), "Mul": _elementwise(operator.mul),
     "Div": _elementwise(_quotient), "Mod": _elementwise(_remainder), "Max": _elementwise(maximum),
