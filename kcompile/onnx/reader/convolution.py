@@ -14,9 +14,6 @@ from kcompile.operators.image import Resize
 from kcompile.operators.shape import Transpose
 from kcompile.operators.windows import resolve_padding
 
-FIRST = "channels_first"
-
-
 def _padding(c: Call, window: tuple[int, ...], strides: list[int], dilations: list[int]) -> Any:
     """The padding as the IR has it."""
     auto, count = c.attr("auto_pad", "NOTSET"), len(window)
@@ -55,8 +52,8 @@ def conv(c: Call) -> Value:
     kernel, window = _kernel(c)
     strides, dilations = (_steps(c, name, len(window)) for name in ("strides", "dilations"))
     padding = _padding(c, window, strides, dilations)
-    op = convolution.Conv(strides, padding, dilations, c.attr("group", 1), FIRST)
-    return op(c[0], kernel, c.get(2))
+    fields = strides, padding, dilations, c.attr("group", 1)
+    return c.on_image(lambda layout: convolution.Conv(*fields, layout), kernel, c.get(2))
 
 
 @reads("ConvTranspose")
@@ -69,8 +66,8 @@ def conv_transpose(c: Call) -> Value:
     pads = c.attr("pads", [0] * (2 * len(window)))
     pairs = tuple(zip(pads[: len(window)], pads[len(window) :], strict=True))
     extra = c.attr("output_padding", [0] * len(window))
-    op = convolution.ConvTranspose(strides, pairs, dilations, extra if any(extra) else None, FIRST)
-    return op(c[0], kernel, c.get(2))
+    fields = strides, pairs, dilations, extra if any(extra) else None
+    return c.on_image(lambda layout: convolution.ConvTranspose(*fields, layout), kernel, c.get(2))
 
 
 @reads("MaxPool", "AveragePool")
@@ -83,9 +80,9 @@ def pool(c: Call) -> Value:
     padding = _padding(c, window, strides, dilations)
     require(c.attr("ceil_mode", 0) == 0 or _even(c, window, strides, padding), "sizes are rounded up")
     if c.op_type == "MaxPool":
-        return pooling.MaxPool(window, strides, padding, FIRST)(c[0])
+        return c.on_image(lambda layout: pooling.MaxPool(window, strides, padding, layout))
     require(padding == "valid" or not c.attr("count_include_pad", 0), "padded cells are counted")
-    return pooling.AveragePool(window, strides, padding, FIRST)(c[0])
+    return c.on_image(lambda layout: pooling.AveragePool(window, strides, padding, layout))
 
 
 def _even(c: Call, window: tuple[int, ...], strides: list[int], padding: Any) -> bool:
@@ -104,7 +101,8 @@ def resize(c: Call) -> Value:
     after = _resized(c, before)
     require(after[:2] == before[:2], "a resize of the batch or the channels")
     whole = all(_whole(a, b) for a, b in zip(before[2:], after[2:], strict=True))
-    return Resize(after[2:], _mode(c, whole, before, after), False, FIRST)(c[0])
+    mode = _mode(c, whole, before, after)
+    return c.on_image(lambda layout: Resize(after[2:], mode, False, layout))
 
 
 def _mode(c: Call, whole: bool, before: Any, after: Any) -> str:

@@ -14,8 +14,9 @@ def batch_norm(c: Call) -> Value:
     c.ignore("momentum")
     require(c.version >= 7, "a BatchNormalization from before opset 7")
     require(isinstance(c.type(0).shape[1], int), "the number of channels is not known")
-    op = normalization.BatchNorm(c.attr("epsilon", 1e-5), 1)
-    return op(c[0], c[1], c[2], c[3], c[4])
+    epsilon = c.attr("epsilon", 1e-5)
+    axes = {"channels_first": 1, "channels_last": -1}
+    return c.on_image(lambda layout: normalization.BatchNorm(epsilon, axes[layout]), *(c[i] for i in range(1, 5)))
 
 
 @reads("LayerNormalization", "RMSNormalization")

@@ -11,6 +11,8 @@ import numpy as np
 from kcompile.ir import DType, Type, Value, constant
 from kcompile.onnx.protos import DTYPES
 from kcompile.operators.kernels import KERNELS, kernel_dtype
+from kcompile.operators.shape import Transpose
+from kcompile.operators.windows import to_first, to_last
 
 
 class Decline(Exception):  # noqa: N818 - not an error: the node is carried through whole
@@ -44,11 +46,13 @@ class Call:
         wanted: Sequence[bool],
         contents: Callable[[Value], np.ndarray | None],
         sizes: Callable[[Value], np.ndarray | None],
+        turned: bool = False,
     ):
         self.op_type, self.version, self.operands = op_type, version, tuple(operands)
         self.attributes, self.wanted = attributes, tuple(wanted)
         self._contents, self._sizes = contents, sizes
         self._asked: set[str] = set()
+        self._turned = turned
 
     def __getitem__(self, i: int) -> Value:
         value = self.get(i)
@@ -108,6 +112,18 @@ class Call:
     def dtype(self, number: int) -> DType:
         """The element type of that number, which has to be one of the IR's."""
         return DTYPES[number] if number in DTYPES else decline("the IR has no such element type")
+
+    def on_image(self, op: Callable[[str], Any], *others: Value | None) -> Value:
+        """``op(data_format)`` on the image that is operand 0, and on ``others``.
+
+        In a file whose convolutions stand between Transposes it is read as channels_last between
+        Transposes of its own, which meet those of the file and cancel; the layout pass then decides.
+        """
+        x = self[0]
+        if not self._turned or x.type.rank < 3:
+            return op("channels_first")(x, *others)
+        turned = Transpose(to_last(x.type.rank))(x)
+        return Transpose(to_first(x.type.rank))(op("channels_last")(turned, *others))
 
     def single(self) -> None:
         """Decline where more than the first result is used."""

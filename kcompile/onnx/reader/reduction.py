@@ -24,7 +24,9 @@ def reduce(c: Call) -> Value:
 def global_pool(c: Call) -> Value:
     op = reduction.Mean if c.op_type == "GlobalAveragePool" else reduction.Max
     require(c.type(0).rank > 2 and c.type(0).dtype.is_float, "no spatial axes")
-    return op(tuple(range(2, c.type(0).rank)), True)(c[0])
+    spatial = c.type(0).rank - 2
+    first = {"channels_first": 2, "channels_last": 1}
+    return c.on_image(lambda layout: op(tuple(range(first[layout], first[layout] + spatial)), True))
 
 
 @reads("ArgMax", "ArgMin")

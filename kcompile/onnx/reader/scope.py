@@ -28,6 +28,7 @@ from kcompile.onnx.reader import sizes
 from kcompile.onnx.reader.reading import Call, Decline
 from kcompile.onnx.reader.table import READERS
 from kcompile.operators.opaque import Opaque
+from kcompile.operators.windows import to_last
 
 LARGEST_SPARSE = 1 << 28  # elements of a sparse initialiser written out
 SMALL = 1 << 16  # elements of a tensor whose content takes part in shape inference
@@ -61,6 +62,7 @@ class Scope:
         self._taken: set[str] = set()
         self._declared = _declared(model.graph)
         self._numbers = 0
+        self._turned = _turns_images(model.graph)
 
     # ---- leaves
 
@@ -174,7 +176,8 @@ class Scope:
         if any(isinstance(v.type, OpaqueType) for v in operands if v is not None):
             raise Decline("the IR has no such type")
         wanted = [bool(name) for name in node.output]
-        call = Call(node.op_type, self.versions[""], operands, attributes(node), wanted, self.content, self.known_sizes)
+        version, known = self.versions[""], (self.content, self.known_sizes)
+        call = Call(node.op_type, version, operands, attributes(node), wanted, *known, self._turned)
         found = reader(call)
         call.finish()
         results = found if isinstance(found, tuple) else (found,)
@@ -342,6 +345,12 @@ def _content(tensor: TensorProto) -> np.ndarray:
 
 def _declared(graph: GraphProto) -> dict[str, onnx.TypeProto]:
     return {v.name: v.type for v in (*graph.value_info, *graph.output) if v.type.WhichOneof("value")}
+
+
+def _turns_images(graph: GraphProto) -> bool:
+    """Whether images stand with their channels last in a part of the graph."""
+    turns = [list(to_last(rank)) for rank in (3, 4, 5)]
+    return any(n.op_type == "Transpose" and attributes(n).get("perm") in turns for n in graph.node)
 
 
 def _place(node: NodeProto) -> str:
