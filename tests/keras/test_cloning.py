@@ -272,7 +272,7 @@ def test_every_model_is_cloned() -> None:
     for name, (build, shapes) in builders.MODELS.items():
         model = build(keras)
         x = builders.inputs(shapes, 3) if shapes else None
-        if x is None or "functional" not in str(type(model)).lower() and "sequential" not in str(type(model)).lower():
+        if x is None or ("functional" not in str(type(model)).lower() and "sequential" not in str(type(model)).lower()):
             continue
         model(x)
         clone = keras.models.clone_model(model)

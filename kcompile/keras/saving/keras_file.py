@@ -15,18 +15,30 @@ from kcompile.keras import initializers, naming
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.metrics.base import Metric
 from kcompile.keras.optimizers.base import Optimizer
+from kcompile.keras.saving import h5_file
 from kcompile.keras.saving.registration import custom_object_scope
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 
 KERAS_VERSION = "3.15.0"
+WHOLE_H5 = (".h5", ".hdf5")
 
 
 def save_model(model: Any, filepath: str | Path, overwrite: bool = True) -> None:
-    """Write a ``.keras`` file. Raises UsageError for a bad path, TypeError for what has no config."""
+    """Write a ``.keras`` file, or by its name an ``.h5`` file (without the optimizer's state).
+
+    Raises UsageError for a bad path, TypeError for what has no config.
+    """
+    from kcompile.files.atomic import replacing
     from kcompile.files.keras_archive import write_archive
     from kcompile.files.weights import write_weights
 
-    path = _target(filepath, (".keras",), overwrite)
+    path = _target(filepath, (".keras", *WHOLE_H5), overwrite)
+    if path.suffix in WHOLE_H5:
+        h5_file.check_name(path)
+        h5_file.check_model(model)
+        with replacing(path) as stream:
+            h5_file.save(model, stream, KERAS_VERSION)
+        return
     config = serialize_keras_object(model)
     stamp = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
     metadata = {"keras_version": KERAS_VERSION, "date_saved": stamp}
@@ -56,26 +68,48 @@ def _target(filepath: str | Path, endings: tuple[str, ...], overwrite: bool) -> 
 def load_model(
     filepath: str | Path, custom_objects: dict[str, Any] | None = None, compile: bool = True, safe_mode: bool = True
 ) -> Any:
-    """The model of a ``.keras`` file. Code in the file is never run, whatever ``safe_mode`` says.
+    """The model of a ``.keras`` or ``.h5`` file. Code in the file is never run, whatever ``safe_mode`` says.
 
     Raises FileFormatError for a damaged file, UnsupportedError naming a class that is not known.
     """
     from kcompile.files.keras_archive import read_archive
+    from kcompile.files.legacy_h5 import LegacyReader
     from kcompile.files.weights import WeightsReader
 
     path = Path(filepath)
-    if path.suffix in (".h5", ".hdf5"):
-        raise UnsupportedError(f"{path}: whole models in HDF5 are not read yet; load it in Keras and save it as .keras")
+    if path.suffix in WHOLE_H5:
+        h5_file.check_name(path)
+        with LegacyReader(path) as legacy:
+            config, compile_config = h5_file.config_of(path, legacy)
+            model = _model(path, config, custom_objects)
+            if not model.built:
+                raise UnsupportedError(f"{path}: the file does not say for which input shape to build {model.name!r}")
+            h5_file.restore(model, legacy)
+            if compile and compile_config:
+                _compile(model, compile_config, custom_objects, None, str(path))
+                h5_file.tell_about_optimizer(legacy)
+        return model
     if path.suffix != ".keras":
-        raise UsageError(f"{path}: expected a .keras file")
+        raise UsageError(f"{path}: expected a .keras or .h5 file")
     archive = read_archive(path)
     config = dict(archive.config)
     compile_config = config.pop("compile_config", None)
+    model = _model(path, config, custom_objects)
+    with WeightsReader(archive.weights, str(path)) as reader:
+        _restore(model, reader, skip_mismatch=False)
+        if compile and compile_config:
+            _compile(model, compile_config, custom_objects, reader, str(path))
+    return model
+
+
+def _model(path: Path, config: dict[str, Any], custom_objects: dict[str, Any] | None) -> Any:
+    """The model of a config; whatever is wrong with it is one line that names the file."""
     try:
         with custom_object_scope(custom_objects or {}), initializers.loading():
             model = deserialize_keras_object(config)
             if not isinstance(model, Layer):
                 raise FileFormatError(f"the file holds a {type(model).__name__}, not a model")
+            return model
     except KcompileError as error:
         raise type(error)(f"{path}: {error}") from error
     except (
@@ -92,27 +126,23 @@ def load_model(
         raise FileFormatError(
             f"{path}: the model's config does not make a model: {type(error).__name__}: {text}"
         ) from error
-    with WeightsReader(archive.weights, str(path)) as reader:
-        _restore(model, reader, skip_mismatch=False)
-        if compile and compile_config:
-            _compile(model, compile_config, custom_objects, reader)
-    return model
 
 
-def _compile(model: Any, config: Any, custom_objects: Any, reader: Any) -> None:
+def _compile(model: Any, config: Any, custom_objects: Any, reader: Any, label: str) -> None:
     """Compile as the file says; a loss or metric that is not known leaves the model uncompiled, with a warning."""
     try:
         with custom_object_scope(custom_objects or {}):
             model.compile_from_config(config)
-        if model.optimizer is not None and reader.variables("optimizer"):
+        if model.optimizer is not None and reader is not None and reader.variables("optimizer"):
             _restore(model.optimizer, reader, False, "optimizer")
     except (KcompileError, TypeError, ValueError, KeyError) as error:
-        warnings.warn(f"{reader.label}: the model is loaded but not compiled: {printable(error)}", stacklevel=3)
+        warnings.warn(f"{label}: the model is loaded but not compiled: {printable(error)}", stacklevel=3)
 
 
 def load_weights(model: Any, filepath: str | Path, skip_mismatch: bool = False) -> None:
-    """Set a model's weights from a ``.weights.h5`` or ``.keras`` file; nothing changes where they don't fit."""
+    """Set a model's weights from a ``.weights.h5``, ``.keras`` or ``.h5`` file; nothing changes where they don't fit."""
     from kcompile.files.keras_archive import read_archive
+    from kcompile.files.legacy_h5 import LegacyReader
     from kcompile.files.weights import WeightsReader
 
     path = Path(filepath)
@@ -120,8 +150,12 @@ def load_weights(model: Any, filepath: str | Path, skip_mismatch: bool = False) 
         source: Any = path
     elif path.suffix == ".keras":
         source = read_archive(path).weights
+    elif path.suffix in WHOLE_H5:
+        with LegacyReader(path) as legacy:
+            h5_file.restore(model, legacy)
+        return
     else:
-        raise UsageError(f"{path}: weights are read from .weights.h5 and .keras files")
+        raise UsageError(f"{path}: weights are read from .weights.h5, .keras and .h5 files")
     if not model.built and not model.weights:
         raise UsageError(f"model {model.name!r} has no weights yet: build it (or call it once) before loading")
     with WeightsReader(source, str(path)) as reader:
