@@ -330,7 +330,7 @@ class Emitter:
             self.inputs = tuple(None if t is None else _wide(t) for t in types)
             self.outputs = tuple(map(_wide, node.types))
             pairs = zip(operands, types, strict=True)
-            operands = [self.cast(x, f32) if t is not None and t.dtype is bf16 else x for x, t in pairs]
+            operands = [self.cast(x, f32) if x and t and t.dtype is bf16 else x for x, t in pairs]
         else:
             self.inputs, self.outputs = types, node.types
         try:
