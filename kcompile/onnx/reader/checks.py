@@ -17,9 +17,9 @@ def prepared(model: ModelProto) -> ModelProto:
     """The model without local functions. Raises FileFormatError, in one line, for one that is not well formed."""
     if not model.HasField("graph"):
         raise FileFormatError("not an ONNX file: it holds no graph")
-    domains = [_plain(o.domain) for o in model.opset_import]
-    if len(set(domains)) != len(domains) or not domains:
-        raise FileFormatError("the file must import each operator set that it uses, and once")
+    imports = {(_plain(o.domain), o.version) for o in model.opset_import}
+    if len({domain for domain, _ in imports}) != len(imports) or not imports:
+        raise FileFormatError("the file imports no operator set, or two versions of one")
     if model.functions:
         _check_functions(model)
         model = onnx.inliner.inline_local_functions(model)

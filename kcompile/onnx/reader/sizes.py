@@ -196,6 +196,7 @@ def _product(operands: list[Sizes], attributes: Any) -> Sizes:
 
 _STEPS: dict[str, Callable[..., Any]] = {
     "Identity": lambda operands, attributes: operands[0],
+    "Neg": lambda operands, attributes: _objects([-v for v in operands[0].reshape(-1)], operands[0].shape),
     "Gather": _gather, "Slice": _slice, "Concat": _concat, "Reshape": _reshape, "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze, "Transpose": _transpose, "Cast": _cast, "Where": _where, "ConstantOfShape": _filled, "Expand": _expand,
     "Range": _range, "ReduceProd": _product,
