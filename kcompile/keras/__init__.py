@@ -6,6 +6,7 @@ from kcompile.keras import (
     catalogue,
     config,
     constraints,
+    datasets,
     dtype_policies,
     initializers,
     layers,
@@ -15,6 +16,7 @@ from kcompile.keras import (
     models,
     ops,
     optimizers,
+    preprocessing,
     random,
     regularizers,
     saving,
@@ -44,7 +46,7 @@ def version() -> str:
 __all__ = [
     "DTypePolicy", "FloatDTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer",
     "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential", "Variable", "activations", "callbacks",
-    "config", "constraints", "device", "dtype_policies", "initializers", "layers", "losses", "metrics",
-    "mixed_precision", "models", "name_scope", "ops", "optimizers", "random", "regularizers", "saving", "tree", "utils",
+    "config", "constraints", "datasets", "device", "dtype_policies", "initializers", "layers", "losses", "metrics",
+    "mixed_precision", "models", "name_scope", "ops", "optimizers", "preprocessing", "random", "regularizers", "saving", "tree", "utils",
     "version",
 ]  # fmt: skip

@@ -69,3 +69,41 @@ def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
         return sorted(mapping)
     except TypeError:
         return list(mapping)
+
+
+def pack_sequence_as(structure: Any, flat_sequence: Any) -> Any:
+    """`pack_like` by Keras's name; raises ValueError where the number of leaves differs."""
+    if not is_nested(structure):
+        if len(flat_sequence) != 1:
+            raise ValueError(f"the structure is one leaf, the sequence has {len(flat_sequence)}")
+        return flat_sequence[0]
+    wanted = len(flatten(structure))
+    if wanted != len(flat_sequence):
+        raise ValueError(f"the structure has {wanted} leaves, the sequence {len(flat_sequence)}")
+    return pack_like(structure, flat_sequence)
+
+
+def assert_same_structure(a: Any, b: Any) -> None:
+    """Raise ValueError where two structures differ in their containers, keys or lengths."""
+    if is_nested(a) != is_nested(b):
+        raise ValueError(f"structures differ: {a} and {b}")
+    if is_nested(a):
+        if type(a) is not type(b) or len(a) != len(b) or (isinstance(a, dict) and set(a) != set(b)):
+            raise ValueError(f"structures differ: {a} and {b}")
+        for key in a if isinstance(a, dict) else range(len(a)):
+            assert_same_structure(a[key], b[key])
+
+
+def flatten_with_path(structure: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    """(path, leaf) of each leaf; a path is the keys and indices that lead to it."""
+    if not is_nested(structure):
+        return [((), structure)]
+    items = [(k, structure[k]) for k in sorted_keys(structure)] if isinstance(structure, dict) else enumerate(structure)
+    return [((key, *path), leaf) for key, part in items for path, leaf in flatten_with_path(part)]
+
+
+def lists_to_tuples(structure: Any) -> Any:
+    """The structure with tuples in place of lists."""
+    if isinstance(structure, dict):
+        return {k: lists_to_tuples(v) for k, v in structure.items()}
+    return tuple(lists_to_tuples(v) for v in structure) if isinstance(structure, (list, tuple)) else structure
