@@ -59,7 +59,7 @@ class Mismatch:
 
 
 def compare(
-    graph: Graph, reference: Run, candidate: Run, name: str, tolerance: float | None = None
+    graph: Graph, reference: Run, candidate: Run, name: str, tolerance: float | None = None, noise: float = 0.0
 ) -> Verified | Mismatch:
     """Run both on random and edge inputs at two batch sizes and two lengths.
 
@@ -86,7 +86,7 @@ def compare(
             found = difference(a, b)
             if isinstance(found, str):
                 return Mismatch(label, float("inf"), feeds, f": {found}")
-            limit = allowed(a, coarsest) if tolerance is None else tolerance
+            limit = max(allowed(a, coarsest) if tolerance is None else tolerance, noise)
             if found > limit:
                 return Mismatch(label, found, feeds)
             worst = max(worst, found)
