@@ -88,7 +88,7 @@ def test_windows_of_a_series(options: dict[str, Any], with_targets: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    "sizes", [{"left_size": 0.8}, {"right_size": 4}, {"left_size": 5, "right_size": 0.25}], ids=str
+    "sizes", [{"left_size": 0.8}, {"right_size": 4}, {"left_size": 0.75, "right_size": 0.25}], ids=str
 )
 def test_splits(sizes: dict[str, Any]) -> None:
     x, y = numbers((20, 3)), numbers((20,))
