@@ -53,7 +53,7 @@ def command(
 def report_text(report: Any) -> str:
     """The report for people."""
     (nodes, new_nodes), (size, new_size), found = report.nodes, report.size, report.verified
-    rows = [("nodes", nodes, new_nodes), ("size", output.size(size), output.size(new_size))]
+    rows: list[tuple[Any, ...]] = [("nodes", nodes, new_nodes), ("size", output.size(size), output.size(new_size))]
     if (time := report.latency) is not None:
         rows.append(("time", *(output.milliseconds(time[k]) for k in ("before", "after"))))
     lines = [output.table(rows, ("", "before", "after")), ""]

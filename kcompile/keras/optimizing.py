@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.errors import CheckError, KcompileError, UnsupportedError, UsageError, printable
+from kcompile.errors import CheckError, KcompileError, UnsupportedError, printable
 from kcompile.ir.types import OpaqueType
 from kcompile.keras import verification
 from kcompile.keras.exporting import Clock, check_path, described, optimized
@@ -190,7 +190,9 @@ class _Work:
         graph = self.read.graph
         strange = [v.op.label for v in graph.inputs if isinstance(v.type, OpaqueType)]  # type: ignore[attr-defined]
         if strange:
-            self.report.kept = f"the input {printable(strange[0])!r} is of a kind that no inputs can be made of to compare"
+            self.report.kept = (
+                f"the input {printable(strange[0])!r} is of a kind that no inputs can be made of to compare"
+            )
             return
         rounded = is_quantised(self.model)
         reference = self._run(original, "off")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from onnx import TensorProto, TypeProto, helper
 
 from kcompile.ir.dims import DimLike
-from kcompile.ir.types import OpaqueType, Type, dtype
+from kcompile.ir.types import DType, OpaqueType, Type, dtype
 
 ELEMENT_TYPES = {
     "bool": TensorProto.BOOL, "i8": TensorProto.INT8, "i16": TensorProto.INT16, "i32": TensorProto.INT32,
@@ -15,7 +15,7 @@ ELEMENT_TYPES = {
     "u64": TensorProto.UINT64, "f16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16, "f32": TensorProto.FLOAT,
     "f64": TensorProto.DOUBLE,
 }  # fmt: skip
-DTYPES = {number: dtype(name) for name, number in ELEMENT_TYPES.items()}
+DTYPES: dict[int, DType] = {number: dtype(name) for name, number in ELEMENT_TYPES.items()}
 
 
 def type_proto(type: Type) -> TypeProto:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 BLOCKS = 9  # of runs of each, in `compare`
 
 

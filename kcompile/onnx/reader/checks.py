@@ -10,7 +10,8 @@ from kcompile.errors import FileFormatError, printable
 from kcompile.onnx.opaque import graphs_of, nodes_below
 
 MOST_NODES = 1_000_000  # after all local functions have been put in the place of their calls
-MOST_DEPTH = 32  # of subgraphs in subgraphs, of functions that call functions
+MOST_CALLS = 64  # of functions that call functions
+MOST_DEPTH = 16  # of subgraphs in subgraphs
 
 
 def prepared(model: ModelProto) -> ModelProto:
@@ -46,7 +47,7 @@ def _check_functions(model: ModelProto) -> None:
             if key not in functions:
                 total += 1
                 continue
-            if key in path or len(path) > MOST_DEPTH:
+            if key in path or len(path) > MOST_CALLS:
                 raise FileFormatError(f"the function {printable(node.op_type)!r} calls itself, or nests too deep")
             if key not in counts:
                 counts[key] = size(list(functions[key].node), (*path, key))

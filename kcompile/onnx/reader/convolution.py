@@ -14,7 +14,8 @@ from kcompile.operators.image import Resize
 from kcompile.operators.shape import Transpose
 from kcompile.operators.windows import resolve_padding
 
-def _padding(c: Call, window: tuple[int, ...], strides: list[int], dilations: list[int]) -> Any:
+
+def _padding(c: Call, window: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Any:
     """The padding as the IR has it."""
     auto, count = c.attr("auto_pad", "NOTSET"), len(window)
     if auto == "NOTSET":
@@ -43,8 +44,8 @@ def _kernel(c: Call) -> tuple[Value, tuple[int, ...]]:
     return Transpose(perm)(c[1]), window
 
 
-def _steps(c: Call, name: str, count: int) -> list[int]:
-    return list(c.attr(name, [1] * count))
+def _steps(c: Call, name: str, count: int) -> tuple[int, ...]:
+    return tuple(c.attr(name, [1] * count))
 
 
 @reads("Conv")
@@ -66,7 +67,7 @@ def conv_transpose(c: Call) -> Value:
     pads = c.attr("pads", [0] * (2 * len(window)))
     pairs = tuple(zip(pads[: len(window)], pads[len(window) :], strict=True))
     extra = c.attr("output_padding", [0] * len(window))
-    fields = strides, pairs, dilations, extra if any(extra) else None
+    fields = strides, pairs, dilations, tuple(extra) if any(extra) else None
     return c.on_image(lambda layout: convolution.ConvTranspose(*fields, layout), kernel, c.get(2))
 
 
@@ -85,7 +86,7 @@ def pool(c: Call) -> Value:
     return c.on_image(lambda layout: pooling.AveragePool(window, strides, padding, layout))
 
 
-def _even(c: Call, window: tuple[int, ...], strides: list[int], padding: Any) -> bool:
+def _even(c: Call, window: tuple[int, ...], strides: tuple[int, ...], padding: Any) -> bool:
     """Whether the windows fill every axis, so that rounding up or down makes no difference."""
     pairs = [(0, 0)] * len(window) if padding == "valid" else padding
     return padding != "same" and all(
@@ -102,7 +103,7 @@ def resize(c: Call) -> Value:
     require(after[:2] == before[:2], "a resize of the batch or the channels")
     whole = all(_whole(a, b) for a, b in zip(before[2:], after[2:], strict=True))
     mode = _mode(c, whole, before, after)
-    return c.on_image(lambda layout: Resize(after[2:], mode, False, layout))
+    return c.on_image(lambda layout: Resize((after[2], after[3]), mode, False, layout))
 
 
 def _mode(c: Call, whole: bool, before: Any, after: Any) -> str:

@@ -51,7 +51,7 @@ def reshape(c: Call) -> Value:
         rest = product(d for d in target if d != -1)
         require(rest != 0, "a size of -1 beside a size of 0")
         target[target.index(-1)] = floordiv(x.size, rest)
-    return shape.Reshape(target)(c[0])
+    return shape.Reshape(tuple(target))(c[0])
 
 
 @reads("Flatten")
@@ -72,7 +72,7 @@ def transpose(c: Call) -> Value:
 @reads("Unsqueeze")
 def unsqueeze(c: Call) -> Value:
     axes = axes_of(c, 1, 13)
-    return shape.ExpandDims(axes)(c[0]) if axes is not None else decline("no axes")
+    return shape.ExpandDims(tuple(axes))(c[0]) if axes is not None else decline("no axes")
 
 
 @reads("Squeeze")
@@ -81,7 +81,7 @@ def squeeze(c: Call) -> Value:
     if axes is None:
         require(c.type(0).is_static, "which sizes are 1 is not known before the model runs")
         axes = [i for i, d in enumerate(c.type(0).shape) if d == 1]
-    return shape.Squeeze(axes)(c[0]) if axes else c[0]
+    return shape.Squeeze(tuple(axes))(c[0]) if axes else c[0]
 
 
 @reads("Concat")
@@ -98,7 +98,7 @@ def expand(c: Call) -> Value:
 @reads("Tile")
 def tile(c: Call) -> Value:
     same_kernel("Tile", c.type(0))
-    return shape.Tile(c.sizes(1, "repeats"))(c[0])
+    return shape.Tile(tuple(c.sizes(1, "repeats")))(c[0])
 
 
 @reads("Split")
@@ -113,7 +113,7 @@ def split(c: Call) -> tuple[Value, ...]:
         given = [min(part, size - part * i) for i in range(count)]
     c.ignore("num_outputs")
     require(len(given) == count, f"sizes {given} for {count} results")
-    results = shape.Split(given, axis)(c[0])
+    results = shape.Split(tuple(given), axis)(c[0])
     return results if isinstance(results, tuple) else (results,)
 
 
@@ -167,7 +167,7 @@ def pad(c: Call) -> Value:
     require(mode in ("constant", "edge", "reflect"), f"mode {mode}")
     fits = all(isinstance(d, Dim) or max(pair) < d for d, pair in zip(x.shape, pairs, strict=True))
     require(mode != "reflect" or fits, "a mirror image of more than there is")
-    return shape.Pad(pairs, mode, value if mode == "constant" else 0.0)(c[0])
+    return shape.Pad(tuple(pairs), mode, value if mode == "constant" else 0.0)(c[0])
 
 
 # ---- sizes and what is made of them
@@ -183,7 +183,7 @@ def constant_of_shape(c: Call) -> Value:
     value = np.asarray(c.attr("value", np.zeros(1, np.float32)))
     kind: Type = type_of(value)
     same_kernel("Expand", kind)
-    return creation.Fill(c.sizes(0, "the shape"), value.reshape(-1)[0].item(), kind.dtype)()
+    return creation.Fill(tuple(c.sizes(0, "the shape")), value.reshape(-1)[0].item(), kind.dtype)()
 
 
 @reads("Range")

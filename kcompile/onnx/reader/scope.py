@@ -83,7 +83,9 @@ class Scope:
         """An initialiser as a weight; one number as a constant."""
         if tensor.data_type not in DTYPES:
             node = helper.make_node("Constant", [], [tensor.name], value=tensor)
-            self.values[tensor.name] = self._whole(node, [])[0]
+            (value,) = self._whole(node, [])
+            assert value is not None
+            self.values[tensor.name] = value
             return
         self._array(tensor.name, _content(tensor))
 

@@ -180,7 +180,9 @@ def _filled(operands: list[Sizes], attributes: Any) -> Any:
 
 def _expand(operands: list[Sizes], attributes: Any) -> Any:
     target = _integers(operands[1])
-    return np.broadcast_to(operands[0], np.broadcast_shapes(operands[0].shape, target)) if product(target) <= MOST else None
+    if product(target) > MOST:
+        return None
+    return np.broadcast_to(operands[0], np.broadcast_shapes(operands[0].shape, target))
 
 
 def _range(operands: list[Sizes], attributes: Any) -> Any:
@@ -188,8 +190,8 @@ def _range(operands: list[Sizes], attributes: Any) -> Any:
     return _objects(list(numbers), (len(numbers),)) if len(numbers) <= MOST else None
 
 
-def _product(operands: list[Sizes], attributes: Any) -> Sizes:
-    if operands[0].ndim != 1 or len(operands) > 1 and _integers(operands[1]) not in ([0], [-1]):
+def _product(operands: list[Sizes], attributes: Any) -> Any:
+    if operands[0].ndim != 1 or (len(operands) > 1 and _integers(operands[1]) not in ([0], [-1])):
         return None
     return _objects([product(operands[0].tolist())], (1,) if attributes.get("keepdims", 1) else ())
 
