@@ -26,7 +26,6 @@ class Staged:
     path: Path
     final: list[Path] = field(default_factory=list)
 
-
     def restage(self, model: onnx.ModelProto | bytes, limit: int | None = None) -> None:
         """Put another model in its place."""
         for file in self.path.parent.iterdir():
