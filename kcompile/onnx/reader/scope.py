@@ -175,7 +175,7 @@ class Scope:
         reader = None if domain else READERS.get(node.op_type)
         if reader is None:
             raise Decline("the IR has no such operator")
-        if any(isinstance(v.type, OpaqueType) for v in operands if v is not None):
+        if node.op_type != "Identity" and any(isinstance(v.type, OpaqueType) for v in operands if v is not None):
             raise Decline("the IR has no such type")
         wanted = [bool(name) for name in node.output]
         version, known = self.versions[""], (self.content, self.known_sizes)
