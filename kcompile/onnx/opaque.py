@@ -74,6 +74,8 @@ def nodes_below(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
 def _require_form(op: Opaque, form: NodeProto, opset: int) -> None:
     inner = [n.op_type for g in graphs_of(form) for n in nodes_below(g.node) if n.domain in ("", "ai.onnx")]
     changed = [t for t in (op.op_type, *inner) if not same_form(t, op.version, opset)]
+    if changed and not onnx.defs.has(changed[0], domain=""):
+        raise UnsupportedError(f"ONNX has no operator {changed[0]}; no runtime can take the file as it is")
     if changed and op.version != opset:
         raise UnsupportedError(
             f"{changed[0]} of opset {op.version} has another form in opset {opset}, and kcompile carries it through "

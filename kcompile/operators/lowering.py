@@ -8,6 +8,7 @@ from kcompile.errors import UnsupportedError
 from kcompile.ir import Graph, Node, Value
 from kcompile.ir.graph import is_leaf
 from kcompile.ir.op import Op, Unsupported, origin
+from kcompile.operators.opaque import Opaque
 
 
 def expand(graph: Graph, has: Callable[[Op], bool], target: str) -> Graph:
@@ -33,7 +34,8 @@ def expand(graph: Graph, has: Callable[[Op], bool], target: str) -> Graph:
 
 def describe(node: Node) -> str:
     """``operator 'svd' in layer 'block/whiten'`` for messages."""
-    return f"operator {node.op.name!r}" + (f" in layer {node.origin!r}" if node.origin else "")
+    name = node.op.op_type if isinstance(node.op, Opaque) else node.op.name
+    return f"operator {name!r}" + (f" in layer {node.origin!r}" if node.origin else "")
 
 
 def _reason(op: Op, target: str) -> str:

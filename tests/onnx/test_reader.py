@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from kcompile.errors import FileFormatError
+from kcompile.errors import FileFormatError, UnsupportedError
 from kcompile.ir import show
 from kcompile.onnx.reader import read, read_model
 from kcompile.operators.opaque import Opaque
@@ -191,6 +191,22 @@ def test_equal_subgraphs_that_capture_are_one_node() -> None:
         assert same(source, x=array(3), c=np.array(flag)) == ["If", "Mul"]
 
 
+def test_a_branch_that_is_known_takes_the_place_of_the_if() -> None:
+    """As TorchScript writes squeeze: on the size of an axis, which is known here."""
+    source = model(
+        """g (float[N, 1, 3] x) => (float y) {
+          s = Shape(x) d = Gather(s, one) c = Equal(d, one)
+          y = If(c) <then_branch = t () => (float a) { a = Squeeze(x, axes) },
+                     else_branch = e () => (float b) { b = Identity(x) }> }""",
+        one=np.array(1), axes=np.array([1]),
+    )  # fmt: skip
+    source.graph.output[0].type.tensor_type.ClearField("shape")
+    made, account = through(source)
+    assert [n.op_type for n in made.graph.node] == ["Squeeze"] and not account.whole
+    x = array(2, 1, 3)
+    close(run(made.SerializeToString(), {"x": x})[0], x[:, 0])
+
+
 def test_convolutions_between_transposes_have_none_left() -> None:
     body = """
         a = Transpose<perm = [0, 3, 1, 2]>(x) b = Conv<pads = [1, 1, 1, 1]>(a, k) c = Transpose<perm = [0, 2, 3, 1]>(b)
@@ -339,3 +355,15 @@ def test_endless_constants_are_not_computed() -> None:
 def test_reasons_are_given() -> None:
     account = read_model(model("g (float[2] x) => (float[2] y) { y = Hardmax<axis = 0>(x) }")).account
     assert account.reasons == {"Hardmax": {"the IR has no such operator": None}}
+
+
+def test_an_operator_that_onnx_has_not_is_named() -> None:
+    source = model('<ir_version: 8, opset_import: ["" : 15]>\ng (float[2] x) => (float[2] y) { y = Erfc(x) }')
+    with pytest.raises(UnsupportedError, match="ONNX has no operator Erfc"):
+        through(source)
+
+
+def test_torch_says_what_it_can_not_run() -> None:
+    lower = pytest.importorskip("kcompile.engine.lower").lower
+    with pytest.raises(UnsupportedError, match=r"operator 'Hardmax'.*torch has no such operator"):
+        lower(read(model("g (float[2] x) => (float[2] y) { y = Hardmax<axis = 0>(x) }")))

@@ -172,6 +172,8 @@ class Scope:
     def _translated(self, node: NodeProto, domain: str, operands: list[Value | None]) -> Sequence[Value | None]:
         if node.op_type == "Constant" and not domain:
             return [self._constant(node)]
+        if node.op_type == "If" and not domain:
+            return self._branch(node, operands)
         reader = None if domain else READERS.get(node.op_type)
         if reader is None:
             raise Decline("the IR has no such operator")
@@ -189,6 +191,25 @@ class Scope:
         for value in results:
             if value is not None:
                 self._reachable(value, operands)
+        return results
+
+    def _branch(self, node: NodeProto, operands: list[Value | None]) -> Sequence[Value]:
+        """The results of the branch that an If with a known condition takes."""
+        known = None if operands[0] is None else self.content(operands[0])
+        if known is None:
+            raise Decline("which branch is taken is not known before the model runs")
+        wanted = "then_branch" if bool(known.item()) else "else_branch"
+        graph = next(a.g for a in node.attribute if a.name == wanted)
+        outer = dict(self.values)
+        self._declared.update(_declared(graph))
+        for tensor in graph.initializer:
+            self.initializer(tensor)
+        for sparse in graph.sparse_initializer:
+            self.sparse(sparse)
+        for inner in graph.node:
+            self.node(inner)
+        results = [self.values[v.name] for v in graph.output]
+        self.values = outer
         return results
 
     def _reachable(self, value: Value, operands: list[Value | None]) -> None:
