@@ -70,7 +70,7 @@ def optimize_file(
     """Write an ONNX model (a path or an ``onnx.ModelProto``), optimised, to ``path``; its interface stays the same.
 
     The new file is compared with the old one, both in ONNX Runtime, and timed against it. Where it
-    is not better (more nodes, larger, or slower beyond noise) the original is written instead,
+    is not better (more nodes, larger, or slower beyond noise) or can't be proven, the original is written instead,
     unless ``force``; the report says so. ``opset`` is that of the file, or 17 for an older one,
     unless given. Raises CheckError where the new file computes something else (nothing is
     written), FileFormatError for a file that is not well formed, UnsupportedError for an opset
@@ -83,9 +83,10 @@ def optimize_file(
     made = work.make()
     with files.staged(work.original if made is None else made, path, external_data_above) as staged:
         if made is not None:
-            work.check(staged.path)
             work.report.size = (work.size, staged.size())
-            work.judge(staged.path, verify, bench)
+            work.check(staged.path, force)
+            if not work.report.kept:
+                work.judge(staged.path, verify, bench)
             if work.report.kept and not force:
                 staged.restage(work.original, external_data_above)
         work.report.kept = "" if force and made is not None else work.report.kept
@@ -148,15 +149,18 @@ class _Work:
         self.report.nodes = self.report.nodes[0], node_count(made)
         return made
 
-    def check(self, path: Path) -> None:
+    def check(self, path: Path, force: bool) -> None:
         """onnx's checker; what it finds in the original too is not held against the new file."""
         from kcompile.onnx import files
 
         try:
             self.clock.time("check", lambda: files.check(path))
-        except CheckError:
-            if self._passes_checker(path):
+        except CheckError as error:
+            if not self._passes_checker(path):
+                return
+            if force:
                 raise
+            self.report.kept = str(error)
 
     def _passes_checker(self, path: Path) -> bool:
         from kcompile.onnx import files
@@ -173,11 +177,22 @@ class _Work:
         from kcompile.onnx import files
 
         with files.scratch(self.original, path) as original:
-            if verify:
+            if (verify or bench) and (problem := self._refused(original, path)):
+                self.report.kept = problem
+            elif verify:
                 self.clock.time("verify", lambda: self._verify(original, path))
             if bench and not self.report.kept:
                 self.clock.time("measure", lambda: self._measure(original, path))
         self.report.kept = self.report.kept or self._verdict()
+
+    def _refused(self, original: Path, made: Path) -> str:
+        """Why ONNX Runtime takes the original and not the new file; empty where it does. Raises for the original."""
+        self._run(original, "off")
+        try:
+            self._run(made, "off")
+        except KcompileError as error:
+            return f"ONNX Runtime refuses the result: {error}"
+        return ""
 
     def _run(self, path: Path, level: str) -> verification.Run:
         run = verification.run_onnx(path, level)

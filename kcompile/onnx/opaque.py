@@ -43,7 +43,7 @@ def write(o: Any, op: Opaque, operands: Sequence[str | None]) -> tuple[str, ...]
     form = NodeProto.FromString(op.form.data.tobytes())
     if not op.domain:
         _require_form(op, form, o.opset)
-    label = o.origin or op.op_type  # the node's own name where it had one
+    label = op.op_type if o.origin == op.name else o.origin  # the node's own name where it had one
     if op.op_type == "Constant" and not op.domain and form.attribute[0].name == "value":
         # A tensor of an element type that the IR has not (strings, 4 bits): an initialiser, as it was.
         return (o.tensor(form.attribute[0].t, label),)

@@ -18,6 +18,12 @@ EXCEPTIONS = {
     "test_loop11": _OLD,
     "test_scan_sum": _OLD,
     "test_upsample_nearest": _OLD,
+    **{
+        f"test_affine_grid_{n}d{corners}_expanded": "Range of vectors is against the specification; ONNX Runtime runs it "
+        "only where no shape is known, and says no once the If that hides the shape is gone: the file is kept whole"
+        for n in (2, 3)
+        for corners in ("", "_align_corners")
+    },
 }
 # onnx 1.23: shape inference of MeanVarianceNormalization's body fails at opset 17, whoever wrote it.
 UNCHECKED = {"test_mvn"}
@@ -45,6 +51,8 @@ def test_what_onnx_runtime_passes_passes_again(kind: str, operator: str) -> None
                 raise
             continue
         if not backend.passes(made, test):
+            if test.name in EXCEPTIONS:
+                continue
             wrong.append(test.name)
         elif test.name not in UNCHECKED and backend.valid(test.model) and not backend.valid(made):
             wrong.append(f"{test.name} (onnx's checker)")
