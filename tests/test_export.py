@@ -393,3 +393,21 @@ def test_reference_without_torch_is_onnx_runtime(target: Path, monkeypatch: pyte
     deploy(monkeypatch, wrong_rule)
     with pytest.raises(CheckError, match="after the pass 'wrong-pass'"):
         kcompile.export(model, target)
+
+
+@pytest.mark.parametrize(
+    ("factor", "off", "passes"),
+    # sin(factor * x) answers a change of x in its last digits with factor times as much.
+    [(1.0, 5e-4, False), (3e4, 5e-4, True), (3e4, 2e-3, False)],
+    ids=["well conditioned", "magnifies roundings", "beyond ten times the tolerance"],
+)
+def test_roundings_that_the_model_magnifies(factor: float, off: float, passes: bool) -> None:
+    graph = Graph("g", [x := input_value("x", Type(F32, (N, 4)))], [Relu()(x)])
+
+    def reference(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.sin(factor * feeds["x"])]
+
+    def candidate(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return [np.float32(1 - off) * a for a in reference(feeds)]
+
+    assert isinstance(compare(graph, reference, candidate, "test"), Verified) is passes
