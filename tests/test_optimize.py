@@ -118,6 +118,21 @@ def test_what_has_no_form_in_later_opsets_is_kept_whole(folder: Path) -> None:
         kcompile.optimize_file(folder / "old.onnx", folder / "out.onnx", opset=20)
 
 
+def test_a_file_that_onnx_runtime_refuses_is_named(folder: Path) -> None:
+    onnx.save(model("g (float[2] x) => (float[2] y) { y = NoSuch(x) }"), str(folder / "odd.onnx"))
+    with pytest.raises(UnsupportedError, match=r"odd\.onnx: ONNX Runtime refuses it"):
+        kcompile.optimize_file(folder / "odd.onnx", folder / "out.onnx")
+    assert not (folder / "out.onnx").exists()
+
+
+def test_integers_that_divide_are_not_zero(folder: Path) -> None:
+    """ONNX Runtime dies of a division by 0; so no input of an unknown node is."""
+    text = "g (int64[N] x, int64[1] d) => (int64[N] y) { a = Identity(x) b = Div(a, d) y = Identity(b) }"
+    onnx.save(model(text), str(folder / "whole.onnx"))
+    report = kcompile.optimize_file(folder / "whole.onnx", folder / "out.onnx", bench=False)
+    assert report.nodes == (3, 1) and report.verified is not None
+
+
 def test_text_in_and_maps_out(folder: Path) -> None:
     words = helper.make_tensor_value_info("x", TensorProto.STRING, ["N"])
     graph = helper.make_graph(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kcompile.errors import CheckError, KcompileError, UnsupportedError, printable
+from kcompile.errors import CheckError, KcompileError, UnsupportedError, UsageError, printable
+from kcompile.ir import Graph
 from kcompile.ir.types import OpaqueType
 from kcompile.keras import verification
 from kcompile.keras.exporting import Clock, check_path, described, optimized
+from kcompile.operators.opaque import Opaque
+from kcompile.passes.account import Account, account
 
 # Two runs that round differently may land on neighbouring steps of a quantised tensor.
 QUANTISED_TOLERANCE = 3e-2
@@ -29,7 +33,7 @@ class Report:
 
     ``kept`` is empty where the result was written, else the reason why the original was.
     ``read`` and ``whole`` count the nodes that became operators of the IR, and those that were
-    carried through as they were, by operator; ``reasons`` says why.
+    carried through as they were, by operator; ``reasons`` says why. ``account()`` tells what the rules did.
     """
 
     path: str
@@ -46,13 +50,12 @@ class Report:
     reasons: dict[str, list[str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     steps: list[tuple[str, float]] = field(default_factory=list)
-    fired: list[Any] = field(default_factory=list, repr=False)
-    skipped: list[Any] = field(default_factory=list, repr=False)
+    account: Callable[[], Account] | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the rules' log, as JSON takes it."""
-        found = asdict(replace(self, fired=[], skipped=[]))
-        del found["fired"], found["skipped"]
+        """Everything but the rules' account, as JSON takes it."""
+        found = asdict(replace(self, account=None))
+        del found["account"]
         return {**found, "steps": [{"name": n, "seconds": round(s, 4)} for n, s in self.steps]}
 
 
@@ -112,7 +115,7 @@ class _Work:
         self.size = self.model.ByteSize() if self.external else len(self.original)
         self.opset = check_opset(max(standard_opset(self.model), LEAST_OPSET) if opset is None else opset)
         self.read = clock.time("read", lambda: read_model(self.model))
-        graph, account = self.read.graph, self.read.account
+        graph, found = self.read.graph, self.read.account
         self.report = Report(
             str(path),
             self.opset,
@@ -120,9 +123,9 @@ class _Work:
             described(graph, graph.output_names, graph.outputs),
             (node_count(self.model),) * 2,
             (self.size, self.size),
-            read=dict(account.read),
-            whole=dict(account.whole),
-            reasons={k: list(v) for k, v in account.reasons.items()},
+            read=dict(found.read),
+            whole=dict(found.whole),
+            reasons={k: list(v) for k, v in found.reasons.items()},
             steps=clock.steps,
         )
 
@@ -137,7 +140,7 @@ class _Work:
         from kcompile.onnx.signature import keep_signature, node_count
 
         result = self.clock.time("optimise", lambda: optimized(self.read.graph))
-        self.report.fired, self.report.skipped = result.fired, result.skipped
+        self.report.account = partial(account, self.read.graph, result)
         try:
             made = self.clock.time("emit", lambda: to_onnx(result.graph, self.opset))
         except UnsupportedError as error:
@@ -180,24 +183,37 @@ class _Work:
             if (verify or bench) and (problem := self._refused(original, path)):
                 self.report.kept = problem
             elif verify:
-                self.clock.time("verify", lambda: self._verify(original, path))
+                try:
+                    self.clock.time("verify", lambda: self._verify(original, path))
+                except UsageError as error:  # the original fails on one of the edge cases
+                    self.report.kept = f"nothing can be compared: {error}"
             if bench and not self.report.kept:
                 self.clock.time("measure", lambda: self._measure(original, path))
         self.report.kept = self.report.kept or self._verdict()
 
     def _refused(self, original: Path, made: Path) -> str:
         """Why ONNX Runtime takes the original and not the new file; empty where it does. Raises for the original."""
-        self._run(original, "off")
+        try:
+            self._run(original, "off")
+        except KcompileError as error:
+            raise type(error)(str(error).replace(str(original), str(self.source or "the model"))) from error
         try:
             self._run(made, "off")
         except KcompileError as error:
-            return f"ONNX Runtime refuses the result: {error}"
+            return f"ONNX Runtime refuses the result: {str(error).replace(str(made), 'it')}"
         return ""
 
     def _run(self, path: Path, level: str) -> verification.Run:
         run = verification.run_onnx(path, level)
         defaults = _defaults(self.model, self.read.defaults)
-        return lambda feeds: [_flat(r) for r in run({**feeds, **defaults})]
+        divisors = _read_whole(self.read.graph)
+
+        def flat(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            # ONNX Runtime dies of a division by an integer 0, which a step or a divisor may be.
+            safe = {k: np.maximum(v, 1) if k in divisors else v for k, v in feeds.items()}
+            return [_flat(r) for r in run({**safe, **defaults})]
+
+        return flat
 
     def _verify(self, original: Path, made: Path) -> None:
         from kcompile.onnx.signature import is_quantised
@@ -270,6 +286,12 @@ def _defaults(model: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     from kcompile.onnx.files import arrays
 
     return arrays(model, names)
+
+
+def _read_whole(graph: Graph) -> set[str]:
+    """Integer inputs that a node reads of which the IR knows nothing."""
+    read = {v for n in graph.nodes if isinstance(n.op, Opaque) for v in n.inputs if v is not None}
+    return {v.op.label for v in read & set(graph.inputs) if v.type.dtype.is_integer}  # type: ignore[attr-defined]
 
 
 def _flat(result: Any) -> np.ndarray:
