@@ -1,1 +1,1 @@
-"""ONNX out of the IR."""
+"""ONNX out of the IR, and into it."""
