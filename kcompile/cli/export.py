@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kcompile.cli import output
-from kcompile.cli.explain import explanation
+from kcompile.cli.explain import explained, explanation
 from kcompile.cli.script import Loaded, call_user, load_model
 from kcompile.errors import ScriptError, UsageError
 
@@ -36,7 +36,14 @@ class Batch(click.ParamType):
 @click.option("--name", help="Which model of the script.")
 @click.option("--train", is_flag=True, help="Call the script's train(model) first.")
 @click.option("--weights", metavar="FILE", help="Load weights (.weights.h5 or .keras) first.")
-@click.option("--opset", type=int, help="ONNX opset, 17 or later (default 20).")
+@click.option("--opset", type=int, help="ONNX opset, 17 or later (default: the target's, 20 or 23).")
+@click.option(
+    "--target",
+    "kind",
+    type=click.Choice(["portable", "onnxruntime", "cuda"]),
+    default="portable",
+    help="Whose operators it may hold: standard ones, or ONNX Runtime's own too, for its CPU or CUDA provider.",
+)
 @click.option("--batch", type=Batch(), default="dynamic", help="A fixed batch size (default: dynamic).")
 @click.option(
     "--custom", multiple=True, metavar="FILE", help="A script to run first, whose registered classes a file uses."
@@ -51,6 +58,7 @@ def command(
     train: bool,
     weights: str | None,
     opset: int | None,
+    kind: str,
     batch: int | None,
     custom: tuple[str, ...],
     no_verify: bool,
@@ -71,12 +79,13 @@ def command(
         loaded.model.load_weights(weights)
     if train:
         _train(loaded)
-    report = exporting.export(loaded.model, path, opset=opset, batch=batch, verify=not no_verify)
+    report = exporting.export(loaded.model, path, opset=opset, target=kind, batch=batch, verify=not no_verify)
     data = report.to_dict()
     text = report_text(report)
     if explain:
-        data["explain"] = [str(f) for f in report.fired]
-        text += "\n\n" + explanation(report.fired, report.skipped)
+        account = report.account()
+        data["explain"] = explained(account)
+        text += "\n\n" + explanation(account)
     if report.verified is not None and report.verified.weak:
         output.words(f"kcompile: warning: the check is weak: {report.verified.weak}")
     return output.Result(data, text, as_json)

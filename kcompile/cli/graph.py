@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from kcompile.cli import output
-from kcompile.cli.explain import explanation
+from kcompile.cli.explain import explained, explanation
 from kcompile.cli.export import Batch
 
 
@@ -40,18 +42,17 @@ def command(
     from kcompile.ir import show
     from kcompile.keras import exporting
     from kcompile.keras.tracing import trace
+    from kcompile.passes.account import account
 
     graph = trace(load_model(source, name, custom).model, batch=batch)
-    fired: list = []
-    skipped: list = []
+    found = None
     if stage == "optimised" or explain:
         result = exporting.optimized(graph)
-        fired, skipped = result.fired, result.skipped
+        found = account(graph.inference(), result) if explain else None
         graph = result.graph if stage == "optimised" else graph
     text = show(graph, elide=not full)
-    data = {"graph": text}
-    if explain:
-        account = explanation(fired, skipped)
-        text += "\n\n" + account
-        data["explain"] = account
+    data: dict[str, Any] = {"graph": text}
+    if found is not None:
+        text += "\n\n" + explanation(found)
+        data["explain"] = explained(found)
     return output.Result(data, text, as_json)

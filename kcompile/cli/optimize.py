@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kcompile.cli import output
-from kcompile.cli.explain import explanation
+from kcompile.cli.explain import explained, explanation
 
 
 @click.command("optimize", cls=output.Command, short_help="Make any ONNX file smaller and faster, and prove it.")
@@ -41,8 +41,9 @@ def command(
     report = optimize_file(source, path, opset=opset, verify=not no_verify, bench=not no_bench, force=force)
     data, text = report.to_dict(), report_text(report)
     if explain:
-        data["explain"] = [str(f) for f in report.fired]
-        text += f"\n\n{_carried(report)}\n\n{explanation(report.fired, report.skipped)}"
+        account = report.account()
+        data["explain"] = explained(account)
+        text += f"\n\n{_carried(report)}\n\n{explanation(account)}"
     if report.kept:
         output.words(f"kcompile: the original was kept: {report.kept}")
     if report.verified is not None and report.verified.weak:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from kcompile.ir import Graph
 from kcompile.keras import verification
 from kcompile.keras.blame import first_difference
 from kcompile.keras.tracing import trace
+from kcompile.passes.account import account
 from kcompile.passes.pipeline import DEPLOY, Result
 from kcompile.passes.pipeline import optimize as run_pipeline
 
 
 @dataclass
 class Report:
-    """What an export did. Times in seconds, sizes in bytes, latency in milliseconds."""
+    """What an export did. Times in seconds, sizes in bytes, latency in milliseconds; ``account()`` what the rules did."""
 
     path: str
     opset: int
@@ -37,8 +39,7 @@ class Report:
     steps: list[tuple[str, float]] = field(default_factory=list)
     verified: verification.Verified | None = None
     latency: dict[str, float] | None = None
-    fired: list[Any] = field(default_factory=list, repr=False)
-    skipped: list[Any] = field(default_factory=list, repr=False)
+    account: Any = field(default=None, repr=False)  # a function without arguments
 
     @property
     def error(self) -> float | None:
@@ -46,9 +47,9 @@ class Report:
         return None if self.verified is None else self.verified.error
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the rules' log, as JSON takes it."""
-        found = asdict(replace(self, fired=[], skipped=[]))
-        del found["fired"], found["skipped"]
+        """Everything but the rules' account, as JSON takes it."""
+        found = asdict(replace(self, account=None))
+        del found["account"]
         return {**found, "steps": [{"name": n, "seconds": round(s, 4)} for n, s in self.steps]}
 
 
@@ -76,6 +77,7 @@ def export(
     *,
     inputs: Any = None,
     opset: int | None = None,
+    target: str = "portable",
     batch: int | None = None,
     verify: bool = True,
     latency: bool = True,
@@ -85,21 +87,24 @@ def export(
 ) -> Report:
     """Write ``model`` (a Keras model, a layer, or a Graph) as an ONNX file.
 
-    ``inputs`` and ``batch`` as in `trace`; ``opset`` 17 or later. The file is compared with the
+    ``inputs`` and ``batch`` as in `trace`; ``opset`` 17 or later; ``target`` "portable",
+    "onnxruntime" or "cuda" (`kcompile.onnx.targets`). The file is compared with the
     model run in torch (in ONNX Runtime without its optimiser where torch is not installed) before
     it appears under its name. Raises CheckError where it computes something else, naming the place;
     UnsupportedError for what ONNX can't express; UsageError for bad arguments.
     """
     from kcompile.onnx import files
     from kcompile.onnx.model import check_opset, to_onnx
+    from kcompile.onnx.targets import target_named
 
     path = check_path(path)
-    opset = check_opset(opset)
+    chosen = target_named(target)
+    opset = check_opset(opset, chosen)
     clock = Clock(on_step)
     graph = clock.time("trace", lambda: _graph(model, inputs, batch))
     result = clock.time("optimise", lambda: optimized(graph))
     properties = {**_metadata(graph), **_texts(metadata or {})}
-    proto = clock.time("emit", lambda: to_onnx(result.graph, opset, properties))
+    proto = clock.time("emit", lambda: to_onnx(result.graph, opset, properties, chosen))
     report = Report(
         str(path),
         opset,
@@ -110,8 +115,7 @@ def export(
         len(proto.graph.node),
         sum(int(np.prod(a.shape)) for a in graph.weights.values()),
         steps=clock.steps,
-        fired=result.fired,
-        skipped=result.skipped,
+        account=partial(account, graph.inference(), result),
     )
     with files.staged(proto, path, external_data_above) as staged:
         clock.time("check", lambda: files.check(staged.path))

@@ -16,7 +16,7 @@ from kcompile.ir.types import OpaqueType
 from kcompile.keras import verification
 from kcompile.keras.exporting import Clock, check_path, described, optimized
 from kcompile.operators.opaque import Opaque
-from kcompile.passes.account import Account, account
+from kcompile.passes.account import account
 
 # Two runs that round differently may land on neighbouring steps of a quantised tensor.
 QUANTISED_TOLERANCE = 3e-2
@@ -50,7 +50,7 @@ class Report:
     reasons: dict[str, list[str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     steps: list[tuple[str, float]] = field(default_factory=list)
-    account: Callable[[], Account] | None = field(default=None, repr=False)
+    account: Any = field(default=None, repr=False)  # a function without arguments
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rules' account, as JSON takes it."""
