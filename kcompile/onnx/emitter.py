@@ -18,6 +18,7 @@ from kcompile.ir.op import Op
 from kcompile.ir.types import bf16, f32
 from kcompile.onnx import opaque
 from kcompile.onnx.initializers import fold
+from kcompile.onnx.targets import PORTABLE, VENDOR, Target
 from kcompile.onnx.protos import ELEMENT_TYPES, type_proto
 from kcompile.operators.control import Cond, Scan, WhileLoop
 from kcompile.operators.indexing import Gather
@@ -37,8 +38,9 @@ class Emitter:
     helpers below.
     """
 
-    def __init__(self, opset: int, parent: Emitter | None = None):
+    def __init__(self, opset: int, parent: Emitter | None = None, target: Target = PORTABLE):
         self.opset, self.parent = opset, parent
+        self.target = target if parent is None else parent.target
         self.inputs: tuple[Type | None, ...] = ()
         self.outputs: tuple[Type, ...] = ()
         self.nodes: list[onnx.NodeProto] = []
@@ -59,6 +61,7 @@ class Emitter:
         self._made: dict[Any, tuple[str, ...]] = {} if parent is None else dict(parent._made)
         self._transposed: dict[str, tuple[str, list[int]]] = {} if parent is None else dict(parent._transposed)
         self._squeezed: dict[str, tuple[str, str, list[int]]] = {} if parent is None else dict(parent._squeezed)
+        self._reshaped: dict[str, str] = {} if parent is None else dict(parent._reshaped)
         self.root: Emitter = parent.root if parent is not None else self
 
     # ---- nodes
@@ -86,6 +89,8 @@ class Emitter:
             attributes["perm"] = [inner[i] for i in attributes["perm"]]
             if attributes["perm"] == sorted(inner):
                 return operands[0]
+        if op_type == "Reshape" and operands[0] in self._reshaped and self._plain(operands[1]):
+            operands[0] = self._reshaped[operands[0]]
         key = _node_key(op_type, operands, attributes, domain, count)
         if key in self._made:
             names = self._made[key]
@@ -99,9 +104,26 @@ class Emitter:
         self.nodes.append(proto)
         if key is not None:
             self._made[key] = results
+        if op_type == "Reshape":
+            self._reshaped[name] = operands[0]
         if "perm" in attributes:
             self._transposed[name] = operands[0], list(attributes["perm"])
         return results if outputs else results[0]
+
+    def _plain(self, target: str) -> bool:
+        """Whether a Reshape's target copies no size from the tensor before it: an earlier Reshape is then moot."""
+        sizes = self.arrays.get(target)
+        return sizes is not None and 0 not in sizes
+
+    def has(self, op_type: str) -> bool:
+        """Whether the target has this composite as one node; `vendor` writes those of ONNX Runtime's own domain."""
+        return self.target.has(op_type, self.opset)
+
+    def vendor(self, op_type: str, *inputs: str | None, **attributes: Any) -> str:
+        """A node of ONNX Runtime's own domain."""
+        self.root.domains.setdefault(VENDOR, 1)
+        name: str = self.node(op_type, *inputs, domain=VENDOR, **attributes)
+        return name
 
     def _require_schema(self, op_type: str, domain: str) -> None:
         if domain or onnx.defs.has(op_type, max_inclusive_version=self.opset, domain=domain):

@@ -12,23 +12,29 @@ from onnx import helper, numpy_helper
 from kcompile.errors import UsageError, printable
 from kcompile.ir import Graph, Type
 from kcompile.onnx.emitter import Emitter, has_facet
+from kcompile.onnx.targets import PORTABLE, Target
 from kcompile.operators.lowering import expand
 
-DEFAULT_OPSET = 20
+DEFAULT_OPSET = PORTABLE.opset
 LEAST_OPSET = 17
 
 
-def to_onnx(graph: Graph, opset: int | None = None, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
-    """The graph's outputs (not its updates) as an ONNX model: standard operators, and what was carried through from a file.
+def to_onnx(
+    graph: Graph,
+    opset: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    target: Target = PORTABLE,
+) -> onnx.ModelProto:
+    """The graph's outputs (not its updates) as an ONNX model: the target's operators, and what a file brought along.
 
-    ``opset`` is 17 or later (default 20). The bytes are a function of the arguments alone.
+    ``opset`` is 17 or later (default: the target's, 20 for the portable one). The bytes are a function of the arguments alone.
     Raises UnsupportedError naming the operator and layer that ONNX at this opset can't express,
     UsageError for an opset out of range and for names that an ONNX file can't hold.
     """
-    opset = check_opset(opset)
+    opset = check_opset(opset, target)
     _check_names(graph)
     graph = expand(graph.inference(), partial(has_facet, opset=opset), "onnx")
-    emitter = Emitter(opset)
+    emitter = Emitter(opset, target=target)
     emitter._taken.update(graph.input_names, graph.output_names)
     emitter.reserve(graph.weight_values())
     names = {v: v.op.label for v in graph.inputs}  # type: ignore[attr-defined]
@@ -71,10 +77,10 @@ def _check_names(graph: Graph) -> None:
             raise UsageError(f"the name {printable(name)!r} is not valid Unicode; rename it")
 
 
-def check_opset(opset: int | None) -> int:
+def check_opset(opset: int | None, target: Target = PORTABLE) -> int:
     """The opset to write, or UsageError."""
     if opset is None:
-        return DEFAULT_OPSET
+        return target.opset
     newest = onnx.defs.onnx_opset_version()
     if type(opset) is not int or not LEAST_OPSET <= opset <= newest:
         raise UsageError(f"opset {opset!r} is out of range: this kcompile writes {LEAST_OPSET} to {newest}")

@@ -115,7 +115,7 @@ class Gelu(_Activation, name="gelu"):
         return t.nn.functional.gelu(x, approximate="tanh" if self.approximate else "none")
 
     def onnx(self, o: Any, x: str) -> str:
-        if o.opset >= 20 and o.inputs[0].dtype.name != "f64":  # the double kernel is missing
+        if o.has("Gelu") and o.inputs[0].dtype.name != "f64":  # the double kernel is missing
             return o.Gelu(x, approximate="tanh" if self.approximate else None)
         one, half = _number(o, 1), _number(o, 0.5)
         if self.approximate:
@@ -138,12 +138,14 @@ class Sigmoid(_Activation, name="sigmoid"):
 
 
 class Silu(_Activation, name="silu"):
-    """x * sigmoid(x); ONNX Mul and Sigmoid, half the time of Swish."""
+    """x * sigmoid(x); ONNX Mul and Sigmoid, half the time of Swish; QuickGelu where the target has it."""
 
     def torch(self, t: Any, x: Any) -> Any:
         return t.nn.functional.silu(x)
 
     def onnx(self, o: Any, x: str) -> str:
+        if o.has("QuickGelu") and o.inputs[0].dtype.name == "f32":
+            return o.vendor("QuickGelu", x, alpha=1.0)
         return o.Mul(x, o.Sigmoid(x))
 
 

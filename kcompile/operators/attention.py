@@ -24,7 +24,8 @@ class Attention(Op, name="attention"):
     broadcasts to [N, H, T, S]: bool (True: attend) or of q's dtype, then added. ``causal`` lets
     query i see keys 0 to i. ``softcap`` c turns scores s into c tanh(s / c) before masking. A query
     that may attend to nothing attends to all keys evenly, as in Keras; in float16 torch computes it
-    as if unmasked, since no float16 is low enough (Vaswani et al., 2017). ONNX Attention since opset 23.
+    as if unmasked, since no float16 is low enough (Vaswani et al., 2017). ONNX Attention since opset 23,
+    MultiHeadAttention where the target has it.
     """
 
     scale: float | None = None
@@ -106,7 +107,9 @@ class Attention(Op, name="attention"):
         scale = self._scale(types[0])
         # ONNX Runtime's operator has no double kernel, and repeats no mask along queries or keys.
         whole = mask is None or types[3].shape[-2:] == (types[0].shape[2], types[1].shape[2])
-        if o.opset >= 23 and types[0].dtype.name != "f64" and whole:
+        if o.has("MultiHeadAttention") and self._fits_vendor(types):
+            return self._onnx_vendor(o, q, k, v, mask, scale)
+        if o.has("Attention") and types[0].dtype.name != "f64" and whole:
             # A bool mask is added as scores: the operator gives zeros for a query that sees nothing.
             added = None if mask is None else o.unsqueeze(self._onnx_mask(o, mask), range(4 - types[3].rank))
             return o.Attention(
@@ -119,6 +122,36 @@ class Attention(Op, name="attention"):
                 softcap=None if self.softcap is None else float(self.softcap),
             )
         return self._onnx_primitives(o, q, k, v, mask, scale)
+
+    def _fits_vendor(self, types: Any) -> bool:
+        """Whether ONNX Runtime's MultiHeadAttention says it: no groups, no soft cap, float16 or float32."""
+        alike = types[0].shape[1] == types[1].shape[1] and isinstance(types[0].shape[1], int)
+        return alike and self.softcap is None and types[0].dtype.name in ("f16", "f32")
+
+    def _onnx_vendor(self, o: Any, q: str, k: str, v: str, mask: str | None, scale: float) -> str:
+        (batch, heads, queries, depth), (*_, keys, _), (*_, width) = (x.shape for x in o.inputs[:3])
+        # It wants [batch, length, heads * depth]: the transposes before and behind cancel with the graph's own.
+        rows = (
+            o.Reshape(o.Transpose(x, perm=[0, 2, 1, 3]), o.shape([batch, length, heads * size]))
+            for x, length, size in ((q, queries, depth), (k, keys, depth), (v, keys, width))
+        )
+        added = None
+        if mask is not None:
+            added = o.unsqueeze(self._onnx_mask(o, mask), range(4 - o.inputs[3].rank))
+            if o.inputs[3].shape[-2:] != (queries, keys):  # it repeats no mask along queries or keys
+                added = o.Expand(added, o.shape([1, 1, queries, keys]))
+        hidden = self.causal and mask is None
+        y = o.vendor(
+            "MultiHeadAttention",
+            *rows,
+            None,
+            None,
+            added,
+            num_heads=heads,
+            scale=float(scale),
+            unidirectional=1 if hidden else None,
+        )
+        return o.Transpose(o.Reshape(y, o.shape([batch, queries, heads, width])), perm=[0, 2, 1, 3])
 
     def _onnx_primitives(self, o: Any, q: str, k: str, v: str, mask: str | None, scale: float) -> str:
         (batch, heads, queries, depth), (_, groups, keys, _), (*_, width) = (x.shape for x in o.inputs[:3])

@@ -183,7 +183,7 @@ class RmsNorm(Op, name="rms_norm"):
 
     def onnx(self, o: Any, x: str, gamma: str | None = None) -> str:
         count, type = len(self.axes), o.inputs[0]
-        if o.opset >= 23 and type.dtype.name != "f64":
+        if o.has("RMSNormalization") and type.dtype.name != "f64":
             scale = _scale(o, gamma, type.shape[-count:])
             return o.RMSNormalization(x, scale, axis=-count, epsilon=float(self.epsilon))
         square = o.reduce("ReduceMean", o.Mul(x, x), range(-count, 0), keepdims=True)
