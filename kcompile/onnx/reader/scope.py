@@ -20,13 +20,13 @@ from kcompile.ir.dim_text import parse_dim
 from kcompile.ir.dims import Dim, DimLike, symbol, symbols_of
 from kcompile.ir.op import symbols_in
 from kcompile.ir.types import OpaqueType, type_of
-from kcompile.onnx.emitter import solvable
 from kcompile.onnx.model import LEAST_OPSET
 from kcompile.onnx.opaque import form_of, nodes_below
 from kcompile.onnx.protos import DTYPES, type_from, type_proto
 from kcompile.onnx.reader import sizes
 from kcompile.onnx.reader.reading import Call, Decline
 from kcompile.onnx.reader.table import READERS
+from kcompile.onnx.sizes import solvable
 from kcompile.operators.opaque import Opaque
 from kcompile.operators.windows import to_last
 
