@@ -119,10 +119,12 @@ def export(
     )
     with files.staged(proto, path, external_data_above) as staged:
         clock.time("check", lambda: files.check(staged.path))
+        if verify or latency:
+            run = verification.run_onnx(staged.path, "all")
         if verify:
-            report.verified = clock.time("verify", lambda: _verify(graph, result, staged.path, opset))
+            report.verified = clock.time("verify", lambda: _verify(graph, result, run, opset))
         if latency:
-            report.latency = clock.time("measure", lambda: _latency(graph, staged.path))
+            report.latency = clock.time("measure", lambda: _latency(graph, run))
     report.files = [str(p) for p in staged.final]
     report.size = sum(p.stat().st_size for p in staged.final)
     return report
@@ -199,20 +201,19 @@ def reference_of(graph: Graph) -> tuple[verification.Run, str]:
     return verification.run_torch(graph), "torch"
 
 
-def _verify(graph: Graph, result: Result, file: Path, opset: int) -> verification.Verified:
+def _verify(graph: Graph, result: Result, run: verification.Run, opset: int) -> verification.Verified:
     reference, name = reference_of(graph)
-    found = verification.compare(graph, reference, verification.run_onnx(file, "all"), name)
+    found = verification.compare(graph, reference, run, name)
     if isinstance(found, verification.Mismatch):
         place = first_difference(graph, result, found, reference, opset)
         raise CheckError(f"the file does not compute what the model computes: {found}; {place}; nothing was written")
     return found
 
 
-def _latency(graph: Graph, file: Path) -> dict[str, float] | None:
+def _latency(graph: Graph, run: verification.Run) -> dict[str, float] | None:
     """Times at batch 1; None for a model that fails on random inputs."""
     from kcompile.runtime.bench import measure
 
-    run = verification.run_onnx(file, "all")
     try:
         known = verification.plan(graph, run)
         feeds = known.feeds(graph, {**known.sizes[0], "N": 1}, np.random.default_rng(0), 1.0)

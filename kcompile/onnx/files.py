@@ -72,9 +72,12 @@ def _write(model: onnx.ModelProto | bytes, path: Path, limit: int) -> None:
     if isinstance(model, bytes):
         path.write_bytes(model)
         return
-    if model.ByteSize() <= limit:
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return
+    # Weights alone tell for large models, whose bytes are better not made in vain.
+    if sum(len(t.raw_data) for t in model.graph.initializer) <= limit:
+        data = model.SerializeToString(deterministic=True)
+        if len(data) <= limit:
+            path.write_bytes(data)
+            return
     onnx.save_model(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     # Saving leaves the model without its weights; it may be needed again.
     onnx.load_external_data_for_model(model, str(path.parent))
@@ -85,11 +88,26 @@ def check(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
         if path.stat().st_size < EXTERNAL_DATA_ABOVE:
-            model = onnx.load(str(path), load_external_data=False)
+            model = _weightless(onnx.load(str(path), load_external_data=False))
             onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         text = printable(" ".join(str(error).split()), 300)
         raise CheckError(f"onnx's checker refuses the file: {text}") from error
+
+
+def _weightless(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with large initialisers as inputs, for inference that copies all it is given."""
+    graph = model.graph
+    given = {i.name for i in graph.input}
+    large = [t for t in graph.initializer if len(t.raw_data) > 4096 and t.name not in given]
+    graph.input.extend(onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in large)
+    names = {t.name for t in large}
+    small = [t for t in graph.initializer if t.name not in names]
+    # Made anew: removing one by one copies the rest each time.
+    kept = [onnx.TensorProto.FromString(t.SerializeToString()) for t in small]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return model
 
 
 def read(path: str | Path, weights: bool = True) -> onnx.ModelProto:
