@@ -246,6 +246,33 @@ def summary(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def chart(results: dict[str, Any], path: Path) -> None:
+    """Latency of every peer's best right file and of other runtimes, kcompile's being 1; batch 1, one thread."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "kcompile"
+    from matplotlib import pyplot
+
+    families = {"Keras torch export": "keras", "tf2onnx": "tf", "OpenVINO": "openvino", "LiteRT": "litert"}
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for label, family in families.items():
+        points = []
+        for place, result in enumerate(results.values()):
+            case = result["times"]["batch 1, 1 thread"]
+            found = [t for name, t in case.items() if name.split("+")[0] == family]
+            if found:
+                points.append((place, min(found) / case["kcompile"]))
+        axes.scatter(*zip(*points, strict=True), label=label, s=22)
+    axes.axhline(1, color="black", linewidth=1, label="kcompile")
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(results)), results, rotation=60, ha="right", fontsize=8)
+    axes.set_ylabel("time / kcompile's (above 1: slower)")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/zoo"))
@@ -253,6 +280,7 @@ def main() -> None:
     parser.add_argument("--tensorflow", metavar="PYTHON", help="interpreter with tensorflow-cpu and tf2onnx")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each of a model's four timings")
     parser.add_argument("--json", type=Path, help="where all figures go")
+    parser.add_argument("--chart", type=Path, help="an SVG of the latencies at batch 1")
     parser.add_argument("--no-prepare", action="store_true", help="time the files that are there")
     options = parser.parse_args()
     names = options.models.split(",")
@@ -270,6 +298,8 @@ def main() -> None:
         results[name] = measure(options.folder / name, zoo.ZOO[name], options.seconds)
         if options.json:
             options.json.write_text(json.dumps(results, indent=1))
+    if options.chart:
+        chart(results, options.chart)
     print(summary(results))
 
 

@@ -151,7 +151,11 @@ class Emitter(Sizes):
         """The name of an initialiser with this content (shared where the content is equal)."""
         array = np.asarray(data, dtype=None if dtype is None else dtype.numpy)
         # A digest, not the bytes: keys of large weights would double the memory.
-        key = (str(array.dtype), array.shape, hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest())
+        key = (
+            str(array.dtype),
+            array.shape,
+            hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest(),
+        )
         name = self._array_names.get(key)
         if name is None:
             name = self.unique(label)

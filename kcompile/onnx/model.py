@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from kcompile.errors import UsageError, printable
 from kcompile.ir import Graph, Type
 from kcompile.onnx.emitter import Emitter, has_facet
-from kcompile.onnx.targets import PORTABLE, Target
+from kcompile.onnx.fusing import fuse_activations
+from kcompile.onnx.targets import PORTABLE, VENDOR, Target
 from kcompile.operators.lowering import expand
 
 DEFAULT_OPSET = PORTABLE.opset
@@ -41,6 +42,9 @@ def to_onnx(
     emitter.emit(graph, names)
     outputs = _name_outputs(emitter, graph, names)
     nodes = _live(emitter.nodes, graph.output_names)
+    if emitter.has("FusedConv"):
+        nodes = fuse_activations(nodes, graph.output_names, emitter.arrays)
+        emitter.domains |= {VENDOR: 1} if any(n.domain == VENDOR for n in nodes) else {}
     arrays = _named_arrays(emitter, nodes)
     opsets = [helper.make_opsetid(d, v) for d, v in (("", opset), *sorted(emitter.domains.items()))]
     tensors = {name: t for name, t in emitter.tensors.items() if name in set(_names_read(nodes))}

@@ -138,7 +138,11 @@ def _work(node: onnx.NodeProto, shapes: dict[str, list[Any]]) -> int | None:
 
 def graph_text(path: str | Path) -> str:
     """A file's nodes as text, without the numbers of its weights."""
-    model = read(path, weights=False)
+    return model_text(read(path, weights=False), path)
+
+
+def model_text(model: onnx.ModelProto, where: str | Path) -> str:
+    """The nodes of a model, which loses its weights; raises FileFormatError, which says ``where``, for what is no text."""
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) > SHOWN:
             for kind in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
@@ -148,4 +152,4 @@ def graph_text(path: str | Path) -> str:
     try:
         return onnx.printer.to_text(model)
     except (UnicodeDecodeError, RuntimeError) as error:
-        raise FileFormatError(f"{path}: can't be shown as text: {printable(error)}") from error
+        raise FileFormatError(f"{where}: can't be shown as text: {printable(error)}") from error

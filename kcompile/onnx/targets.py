@@ -11,6 +11,7 @@ Attention            0.98, 0.99: a matter of the file's size
 QuickGelu (silu)     1.00, 0.92
 MultiHeadAttention   1.48, 1.47 with the transposes round it; 0.94 to 1.16 in whole models: for CUDA only
 Swish                1.8: never written
+FusedConv, -Gemm     1.00: ONNX Runtime makes them itself; fewer nodes
 ===================  ============================================================================
 """
 
@@ -50,7 +51,7 @@ TARGETS: dict[str, Target] = {
         # Runs on ONNX Runtime 1.17 of January 2024 and all later, and on every runtime of standard ONNX.
         Target("portable", 20, _STANDARD),
         # ONNX Runtime 1.23 and later.
-        Target("onnxruntime", 23, _STANDARD, frozenset({"QuickGelu"})),
+        Target("onnxruntime", 23, _STANDARD, frozenset({"QuickGelu", "FusedConv"})),
         # Not run on a GPU. CUDA has flash kernels for MultiHeadAttention, from float16 inputs above all.
         Target("cuda", 20, _STANDARD, frozenset({"QuickGelu", "MultiHeadAttention"}), "cuda"),
     )

@@ -70,7 +70,35 @@ def test_the_vendors_attention_takes_no_groups_or_caps(tmp_path: Path) -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(UsageError, match="there is no target 'cudaa', only portable, onnxruntime, cuda .did you mean"):
+    with pytest.raises(UsageError, match=r"there is no target 'cudaa', only portable, onnxruntime, cuda \(did you mean"):
         target_named("cudaa")
     assert check_opset(None, TARGETS["onnxruntime"]) == 23
     assert check_opset(18, TARGETS["onnxruntime"]) == 18
+
+
+@pytest.mark.parametrize(
+    ("layer", "fused"),
+    [
+        (layers.Activation("relu"), True),
+        (layers.Activation("sigmoid"), True),
+        (layers.LeakyReLU(0.3), True),
+        (layers.ReLU(6.0), True),
+        (layers.Activation("hard_sigmoid"), True),
+        (layers.Activation("gelu"), False),
+    ],
+    ids=lambda v: v.name if hasattr(v, "name") else "",
+)
+def test_activations_are_taken_into_convolutions(layer: layers.Layer, fused: bool, tmp_path: Path) -> None:
+    inputs = keras.Input((5, 4, 2))
+    x = layer(layers.Conv2D(3, 3, padding="same")(inputs))
+    kcompile.export(keras.Model(inputs, layers.Conv2D(1, 1)(x)), tmp_path / "m.onnx", target="onnxruntime")
+    types = [n.op_type for n in onnx.load(tmp_path / "m.onnx").graph.node]
+    assert ("FusedConv" in types) is fused and len(types) == 4 + (not fused)
+
+
+def test_a_result_that_is_read_twice_stays(tmp_path: Path) -> None:
+    inputs = keras.Input((4,))
+    x = layers.Dense(3)(inputs)
+    outputs = [layers.Activation("relu")(x), layers.Activation("tanh")(layers.Dense(2)(x))]
+    kcompile.export(keras.Model(inputs, outputs), tmp_path / "m.onnx", target="onnxruntime")
+    assert [n.op_type for n in onnx.load(tmp_path / "m.onnx").graph.node] == ["Gemm", "Relu", "FusedGemm"]
