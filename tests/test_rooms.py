@@ -16,7 +16,7 @@ ORDER = (
     ("errors",),
     ("ir",),
     ("operators",),
-    ("passes", "tracing", "files"),
+    ("passes", "tracing", "files", "drawing"),
     ("onnx", "engine", "runtime"),
     ("native",),
     ("keras",),
