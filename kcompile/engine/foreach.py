@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from kcompile.engine.context import DTYPES, Recording
+from kcompile.engine.inplace import IN_PLACE, adam_step, number, reuse_memory
 from kcompile.engine.lower import Opaque, has_torch, identifier
 from kcompile.ir import Constant, Graph, Input, Node, Value, Weight
 from kcompile.operators.lowering import expand
@@ -42,15 +43,12 @@ UNARY: dict[str, Callable[..., Any]] = {
     "tanh": torch._foreach_tanh,
     "sigmoid": torch._foreach_sigmoid,
 }
+# Operators of several results with a kernel that changes lists in place.
+FUSED: dict[str, Callable[..., Any]] = {"adam_step": adam_step}
 COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum"})
 
 # A column's name: a group's own, or a number for what is computed.
 Key = str | int
-
-
-def number(x: Any) -> float:
-    """A rank-0 CPU tensor as the Python number that _foreach_ functions take."""
-    return x.item() if isinstance(x, torch.Tensor) else x
 
 
 def each(function: Callable[..., Any], *columns: Any) -> list[Any]:
@@ -111,25 +109,28 @@ class _Writer:
         self.keys: dict[Value, tuple[Key, int]] = {}
         self.places: dict[Key, list[int]] = {"gradients": list(range(update.count))}
         self.places.update(update.places)
+        self.members: dict[Key, dict[int, Value]] = {}
         self.columns: dict[Key, Any] = {}
         self.parts: dict[tuple[Key, tuple[int, ...]], Any] = {}
         self.singles: dict[Value, Any] = {}
+        self.numbers: dict[Value, Any] = {}
 
     def module(self) -> fx.GraphModule:
-        self.columns["gradients"] = self._placeholder("gradients")
+        self.columns["gradients"] = self._placeholder("gradients", [v.type.shape for v in self.graph.inputs])
         self._sort()
         for group in self.update.lists:
-            self.columns[group] = self._placeholder(identifier(group))
+            self.columns[group] = self._placeholder(identifier(group), [t.shape for t in self.update.lists[group]])
         for node in self.graph.nodes:
             value = node.results[0]
             if value in self.keys:
-                key, _ = self.keys[value]
-                if key not in self.columns:
-                    self.columns[key] = self._column(node, self.places[key])
+                self._columns(node)
             elif not isinstance(node.op, Input):
                 self._single(node)
         self._write()
         self.fx.output(None)
+        # Products that a sum takes in, and constants that became numbers.
+        self.fx.eliminate_dead_code(lambda node: node.op != "get_attr" and node.target not in (*IN_PLACE, number))
+        reuse_memory(self.fx)
         self.fx.lint()
         return fx.GraphModule(self.root, self.fx, class_name="Update")
 
@@ -137,7 +138,6 @@ class _Writer:
         """Put values into columns: the same operator on operands of the same columns at the same place."""
         # Numbered by what they are made of: a name that held all of it would grow with every shared part.
         numbers: dict[tuple[Any, ...], int] = {}
-        members: dict[int, dict[int, Value]] = {}
         for node in self.graph.nodes:
             value = node.results[0]
             if isinstance(node.op, (Weight, Input)):
@@ -145,29 +145,45 @@ class _Writer:
                 if found is not None:
                     self.keys[value] = found
                 continue
-            if len(node.results) > 1 or isinstance(node.op, Constant):
+            if isinstance(node.op, Constant) or (len(node.results) > 1 and not self._is_fused(node)):
                 continue
             places = {self.keys[v][1] for v in node.inputs if v in self.keys}
             if len(places) != 1:
                 continue
             parts = [self.keys[v][0] if v in self.keys else ("one", id(v)) for v in node.inputs]
-            number, place = numbers.setdefault((node.op, *parts), len(numbers)), places.pop()
-            self.keys[value] = (number, place)
-            members.setdefault(number, {})[place] = value
-        for key, column in members.items():
+            place = places.pop()
+            for i, result in enumerate(node.results):
+                number = numbers.setdefault((node.op, i, *parts), len(numbers))
+                self.keys[result] = (number, place)
+                self.members.setdefault(number, {})[place] = result
+        for key, column in self.members.items():
             self.places[key] = sorted(column)
             # Alone among many it has nothing to be put together with, nor has what depends on it.
             if len(column) == 1 and self.update.count > 1:
                 for value in column.values():
                     del self.keys[value]
 
+    def _is_fused(self, node: Node) -> bool:
+        """True where one kernel does this for all variables: what is not theirs is one for all."""
+        return (
+            node.op.name in FUSED and all(v in self.keys for v in node.inputs[:-1]) and node.inputs[-1] not in self.keys
+        )
+
     # ---- writing
 
-    def _placeholder(self, name: str) -> Any:
-        return fx.Proxy(self.fx.placeholder(name), self.tracer)
+    def _placeholder(self, name: str, shapes: Sequence[Any]) -> Any:
+        made = self.fx.placeholder(name)
+        made.meta["shapes"] = [tuple(s) for s in shapes]
+        return fx.Proxy(made, self.tracer)
 
     def _call(self, target: Any, *args: Any) -> Any:
         return self.tracer.create_proxy("call_function", target, args, {})
+
+    def _alike(self, target: Any, column: Any, *args: Any) -> Any:
+        """A call whose results have the shapes of a column."""
+        made = self._call(target, column, *args)
+        made.node.meta["shapes"] = column.node.meta.get("shapes")
+        return made
 
     def _operand(self, value: Value | None) -> Any:
         """A value on its own: a single, or its place in a column; None for an absent operand."""
@@ -188,13 +204,27 @@ class _Writer:
             self.parts[part] = self._call(pick, self.columns[key], [own.index(i) for i in places])
         return self.parts[part]
 
+    def _columns(self, node: Node) -> None:
+        """Write what a node and its like compute, once."""
+        keys = [self.keys[v][0] for v in node.results]
+        if keys[0] in self.columns:
+            return
+        made = self._column(node, self.places[keys[0]])
+        for i, key in enumerate(keys):
+            column = made if len(keys) == 1 else made[i]
+            column.node.meta["shapes"] = [v.type.shape for _, v in sorted(self.members[key].items())]
+            self.columns[key] = column
+
     def _column(self, node: Node, places: list[int]) -> Any:
         name, inputs = node.op.name, list(node.inputs)
         operands = [self._narrowed(self.keys[v][0], places) if v in self.keys else None for v in inputs]
+        if name in FUSED:
+            given = [c if c is not None else self._number(v) for c, v in zip(operands, inputs, strict=True)]
+            return self._call(FUSED[name], *given, *node.op.attributes().values())
         if name == "square":
             return self._call(torch._foreach_mul, operands[0], operands[0])
         if name == "rsqrt":
-            return self._call(torch._foreach_reciprocal, self._call(torch._foreach_sqrt, operands[0]))
+            return self._call(torch._foreach_reciprocal, self._alike(torch._foreach_sqrt, operands[0]))
         if name == "clip":
             return self._clipped(node.op, operands[0])
         if name == "where" and operands[0] is None and inputs[0] is not None and inputs[0].type.shape == ():
@@ -213,24 +243,45 @@ class _Writer:
         if operands[0] is None and name in COMMUTATIVE:
             operands, inputs = operands[::-1], inputs[::-1]
         if operands[0] is not None and operands[1] is not None:
-            return self._call(BINARY[name], *operands)
+            scaled = self._scaled(inputs[1]) if name in ("add", "subtract") else None
+            if scaled is None:
+                return self._call(BINARY[name], *operands)
+            column, factor = scaled
+            return self.tracer.create_proxy(
+                "call_function", BINARY[name], (operands[0], self._narrowed(*column)), {"alpha": factor}
+            )
         single = inputs[1] if operands[1] is None else inputs[0]
         if single is None or single.type.shape != ():
             return None
         if operands[1] is None:
             return self._call(BINARY[name], operands[0], self._number(single))
         if name == "subtract":
-            return self._call(torch._foreach_add, self._call(torch._foreach_neg, operands[1]), self._number(single))
+            return self._call(torch._foreach_add, self._alike(torch._foreach_neg, operands[1]), self._number(single))
+        return None
+
+    def _scaled(self, value: Value | None) -> tuple[tuple[Key, list[int]], Any] | None:
+        """(column, number) where a value is their product: sums take the number as ``alpha``."""
+        if value is None or value.op.name != "multiply":
+            return None
+        places = self.places[self.keys[value][0]]
+        for column, factor in (value.inputs, value.inputs[::-1]):
+            if column is None or factor is None or column not in self.keys or factor in self.keys:
+                continue
+            if factor.type.shape == () and column.type.shape == value.type.shape:
+                return (self.keys[column][0], places), self._number(factor)
         return None
 
     def _clipped(self, op: Any, column: Any) -> Any:
-        column = column if op.minimum is None else self._call(torch._foreach_clamp_min, column, op.minimum)
+        column = column if op.minimum is None else self._alike(torch._foreach_clamp_min, column, op.minimum)
         return column if op.maximum is None else self._call(torch._foreach_clamp_max, column, op.maximum)
 
-    def _number(self, value: Value) -> Any:
+    def _number(self, value: Value | None) -> Any:
+        assert value is not None
         if isinstance(value.op, Constant):
             return value.op.value.data.item()
-        return self._call(number, self._operand(value))
+        if value not in self.numbers:
+            self.numbers[value] = self._call(number, self._operand(value))
+        return self.numbers[value]
 
     def _each(self, node: Node, operands: list[Any], count: int) -> Any:
         label = identifier(node.op.name)

@@ -31,12 +31,13 @@ from kcompile.operators import (
     reduction,
     shape,
     sorting,
+    updates,
 )
 
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
     normalization, activation, losses, recurrent, bidirectional, attention, random, image, control, gradient,
-    linalg, fourier, opaque,
+    linalg, fourier, updates, opaque,
 )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from kcompile.keras import ops
 from kcompile.keras.optimizers.base import Optimizer
-from kcompile.keras.optimizers.moments import adam_rate, move_moments
+from kcompile.keras.optimizers.moments import adam_rate, adam_step, move_moments
+from kcompile.operators.updates import AdamStep
 from kcompile.tracing.variable import Variable
 
 
@@ -56,13 +57,14 @@ class Adam(Optimizer):
         index = self._get_variable_index(variable)
         alpha = adam_rate(rate, self.iterations, self.beta_1, self.beta_2)
         m, v = self._momentums[index], self._velocities[index]
+        if not self.amsgrad:
+            adam_step(variable, gradient, m, v, alpha, AdamStep(self.beta_1, self.beta_2, self.epsilon))
+            return
         move_moments(self, gradient, m, v, self.beta_1, self.beta_2)
-        scale = v.value
-        if self.amsgrad:
-            largest = self._maxima[index]
-            self.assign(largest, ops.maximum(largest.value, scale))
-            scale = largest.value
-        self.assign_sub(variable, ops.divide(ops.multiply(m.value, alpha), ops.add(ops.sqrt(scale), self.epsilon)))
+        largest = self._maxima[index]
+        self.assign(largest, ops.maximum(largest.value, v.value))
+        root = ops.add(ops.sqrt(largest.value), self.epsilon)
+        self.assign_sub(variable, ops.divide(ops.multiply(m.value, alpha), root))
 
 
 class AdamW(Adam):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras import ops
+from kcompile.keras.ops.common import run
+from kcompile.operators.updates import AdamStep
 from kcompile.tracing.variable import Variable
 
 
@@ -25,3 +27,10 @@ def move_moments(optimizer: Any, gradient: Any, mean: Variable, square: Variable
     """Move the running mean of the gradient and that of its square on by one step."""
     optimizer.assign_add(mean, ops.multiply(ops.subtract(gradient, mean.value), 1 - beta_1))
     optimizer.assign_add(square, ops.multiply(ops.subtract(ops.square(gradient), square.value), 1 - beta_2))
+
+
+def adam_step(variable: Variable, gradient: Any, mean: Variable, square: Variable, alpha: Any, step: AdamStep) -> None:
+    """Assign a variable and its moments their next values."""
+    moved = run(step, variable.value, gradient, mean.value, square.value, alpha)
+    for target, value in zip((variable, mean, square), moved, strict=True):
+        target.assign(value)

@@ -8,7 +8,8 @@ from typing import Any
 
 from kcompile.keras import ops
 from kcompile.keras.optimizers.base import Optimizer
-from kcompile.keras.optimizers.moments import adam_rate, move_moments
+from kcompile.keras.optimizers.moments import adam_rate, adam_step
+from kcompile.operators.updates import AdamStep
 from kcompile.tracing.variable import Variable
 
 
@@ -103,8 +104,7 @@ class Muon(Optimizer):
         alpha = adam_rate(
             ops.multiply(rate, float(self.adam_lr_ratio)), self.iterations, self.adam_beta_1, self.adam_beta_2
         )
-        move_moments(self, gradient, m, v, self.adam_beta_1, self.adam_beta_2)
-        self.assign_sub(variable, ops.divide(ops.multiply(m.value, alpha), ops.add(ops.sqrt(v.value), self.epsilon)))
+        adam_step(variable, gradient, m, v, alpha, AdamStep(self.adam_beta_1, self.adam_beta_2, self.epsilon))
 
     def _orthogonal_step(self, gradient: Any, variable: Variable, rate: Any, m: Variable) -> None:
         self.assign(m, ops.add(ops.multiply(m.value, self.momentum), gradient))
