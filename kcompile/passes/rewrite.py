@@ -220,11 +220,25 @@ class _Sweep:
         """Apply rules at a node, then at what replaced it, until none fires."""
         while results:
             node = results[0].node
+            if results != node.results:
+                return self._settle_apart(results)
             after = self._fire(node)
             if after is None:
                 return results
             results = after
         return results
+
+    def _settle_apart(self, results: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The same for results that several nodes made, or that are not all of one node's: node by node."""
+        table: dict[Value, Value] = {}
+        for node in dict.fromkeys(v.node for v in results):
+            rest = [table.get(v, v) for v in results if v.node is not node]
+            # What the other nodes made may have no reader yet, and must not go with what only it reads.
+            self.uses.update(rest)
+            settled = node.results if is_leaf(node.op) else self._settle(node.results)
+            self.uses.subtract(rest)
+            table.update(zip(node.results, settled, strict=True))
+        return tuple(table[v] for v in results)
 
     def _fire(self, node: Node) -> tuple[Value, ...] | None:
         for entry in self.rules.get(type(node.op), ()):

@@ -13,7 +13,7 @@ from kcompile.operators.arithmetic import Add, Multiply, Negative, Square, Subtr
 from kcompile.operators.linear import Dense
 from kcompile.operators.logic import Clip
 from kcompile.operators.math import Exp
-from kcompile.operators.shape import Split
+from kcompile.operators.shape import Slice, Split
 from kcompile.passes.patterns import Pattern, like
 from kcompile.passes.rewrite import Log, Match, Rule, apply_rules, rule, skip
 
@@ -146,6 +146,25 @@ def test_rules_can_replace_all_results_of_an_operator() -> None:
     swap = _rule(like(Split, "a"), lambda m: Split((2, 2), 0)(Exp()(m.a)) if not m.bound["a"].inputs else skip("done"))
     after, _ = _apply(_graph(*Split((2, 2), 0)(x)), swap)
     assert [n.op.name for n in after.operators()] == ["exp", "split"]
+
+
+def test_what_several_operators_made_is_rewritten_one_by_one() -> None:
+    # exp(a) goes on to be relu(a); square(-a) beside it has no other reader meanwhile.
+    apart = _rule(like(Split, "a"), lambda m: (Exp()(_half(m, 0)), Square()(Negative()(_half(m, 1)))))
+    away = _rule(like(Exp, "a"), lambda m: Relu()(m.a))
+    after, _ = _apply(_graph(*Split((2, 2), 0)(x)), apart, away)
+    assert [n.op.name for n in after.operators()] == ["slice", "relu", "slice", "negative", "square"]
+
+
+def _half(m: Match, i: int) -> Value:
+    return Slice((2 * i,), (2 * i + 2,), (1,))(m.a)
+
+
+def test_one_result_of_several_can_replace_an_operator() -> None:
+    part = _rule(like(Exp, like(Split, "a")), lambda m: m.split)
+    other = _rule(like(Split, "a", axis=0), lambda m: Split((2, 2), -1)(m.a))
+    after, _ = _apply(_graph(Exp()(Split((2, 2), 0)(x)[0])), part, other)
+    assert [n.op.name for n in after.operators()] == ["split"]
 
 
 def test_origins_go_to_operators_of_their_kind_else_the_root() -> None:
