@@ -9,7 +9,8 @@ from kcompile.ir import Graph, Type, dtype, input_value
 from kcompile.ir.dims import symbol
 from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.optimizers.base import Optimizer
-from kcompile.passes.pipeline import TRAIN, optimize
+from kcompile.keras.training.rewrites import TRAINING
+from kcompile.passes.pipeline import optimize
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.tensor import SymbolicTensor, lift
 from kcompile.tracing.tracer import Tracer
@@ -94,7 +95,7 @@ class Step:
 
     def _compile(self, batch: Any) -> None:
         graph, tracer = self._trace()
-        graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
+        graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
         self.runner = self._lowered(graph, tracer)
 
     def _trace(self) -> tuple[Graph, Tracer]:
@@ -159,7 +160,7 @@ def trace_update(optimizer: Optimizer, trained: list[Variable]) -> tuple[Graph, 
     with tracer.scope(), root_scope():
         optimizer.apply([SymbolicTensor(g) for g in gradients], trained)
     graph = tracer.graph("update", gradients, [])
-    graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
+    graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
     place, slots = {id(v): i for i, v in enumerate(trained)}, optimizer.slots
     groups: dict[str, tuple[str, int]] = {f"gradient{i}": ("gradients", i) for i in range(len(trained))}
     for label, variable in tracer.variables.items():
