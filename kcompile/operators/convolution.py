@@ -102,6 +102,9 @@ class Conv(Op, name="conv"):
             x, inner = torch_pad(t, x, pads), [0] * (rank - 2)
         function = getattr(t.nn.functional, f"conv{rank - 2}d")
         y = function(x, kernel.permute(_kernel_order(rank)), bias, strides, inner, dilations, self.groups)
+        if channels == 1 and rank == 4 and self.data_format == "channels_last":
+            # One copy here, and all that follows finds its channels together, which is several times faster.
+            y = y.contiguous(memory_format=t.channels_last)
         y = torch_last(y, rank, self.data_format)
         return y.squeeze(1) if row else y
 
