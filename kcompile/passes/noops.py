@@ -5,6 +5,7 @@ from __future__ import annotations
 from kcompile.ir import Value
 from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.ir.types import DType
+from kcompile.operators.gradient import StopGradient
 from kcompile.operators.logic import Cast
 from kcompile.operators.random import Dropout
 from kcompile.operators.shape import (
@@ -91,6 +92,12 @@ def flip_of_flip(m: Match) -> Value:
 @rule("dropout-zero", like(Dropout, "x", "?seed"))
 def dropout_zero(m: Match) -> Value:
     applies(m.op("dropout").rate == 0)
+    return m.x
+
+
+@rule("stop-gradient", like(StopGradient, "x"))
+def stop_gradient(m: Match) -> Value:
+    """Nothing flows back through a graph that is only run."""
     return m.x
 
 

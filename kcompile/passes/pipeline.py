@@ -11,7 +11,19 @@ from kcompile.errors import KcompileError
 from kcompile.ir import Graph, Node, Value
 from kcompile.ir.op import sub_graphs
 from kcompile.ir.verify import verify as verify_types
-from kcompile.passes import affine, attention, control, flatten, identities, linear, movement, noops, sequences
+from kcompile.passes import (
+    activations,
+    affine,
+    attention,
+    control,
+    flatten,
+    identities,
+    linear,
+    movement,
+    noops,
+    norms,
+    sequences,
+)
 from kcompile.passes.arrays import tidy
 from kcompile.passes.folding import Evaluate, fold_constants
 from kcompile.passes.layout import channels_first
@@ -68,11 +80,44 @@ MOVEMENT: tuple[Rule, ...] = (
     movement.expand_before_left,
     movement.expand_before_right,
 )
-LINEAR: tuple[Rule, ...] = (linear.dense_from_matmul, affine.absorb_bias, linear.pad_into_conv, linear.pad_into_max_pool)
+LINEAR: tuple[Rule, ...] = (
+    linear.dense_from_matmul,
+    affine.absorb_bias,
+    linear.pad_into_conv,
+    linear.pad_into_max_pool,
+)
+# What was written out in arithmetic, as the one operator that it is.
+COMPOSITES: tuple[Rule, ...] = (
+    activations.gelu,
+    activations.gelu_tanh,
+    activations.silu,
+    activations.mish,
+    activations.sigmoid,
+    activations.log_sigmoid,
+    activations.softplus,
+    activations.leaky_where,
+    activations.softmax,
+    activations.log_of_softmax,
+    activations.log_softmax,
+    activations.exp_of_log_softmax,
+    activations.log_sum_exp,
+    norms.norm,
+    norms.norm_scale,
+    norms.norm_shift,
+)
 NOT_NEEDED: tuple[Rule, ...] = (attention.drop_mask, control.cond_constant)
 # What follows is for graphs that are trained no more.
 # relu has the slope 0 at 0, a clip from 0 has 1: the same values, but not the same gradients.
-CLIPS: tuple[Rule, ...] = (identities.relu_of_clip, identities.clip_of_relu)
+BENDS: tuple[Rule, ...] = (
+    noops.stop_gradient,
+    identities.relu_of_clip,
+    identities.clip_of_relu,
+    activations.softplus_stable,
+    activations.hard_sigmoid,
+    activations.hard_silu,
+    activations.leaky_maximum,
+    activations.clip_from_bounds,
+)
 # These move roundings about, and read the weights.
 DEPLOY_LINEAR: tuple[Rule, ...] = (
     linear.einsum_to_matmul,
@@ -134,7 +179,7 @@ TRAIN = Pipeline(
     "train",
     reads_weights=False,
     passes=(
-        Pass("simplify", (*NO_OPS, *IDENTITIES, *MOVEMENT, *NOT_NEEDED)),
+        Pass("simplify", (*NO_OPS, *IDENTITIES, *COMPOSITES, *MOVEMENT, *NOT_NEEDED)),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", LINEAR),
     ),
@@ -143,7 +188,7 @@ DEPLOY = Pipeline(
     "deploy",
     reads_weights=True,
     passes=(
-        Pass("simplify", (*NO_OPS, *IDENTITIES, *CLIPS, *MOVEMENT, *NOT_NEEDED)),
+        Pass("simplify", (*NO_OPS, *IDENTITIES, *COMPOSITES, *BENDS, *MOVEMENT, *NOT_NEEDED)),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("layout", channels_first),
