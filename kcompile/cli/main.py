@@ -20,15 +20,19 @@ VERBS = {
     "graph": "graph",
     "run": "run",
     "verify": "verify",
+    "diff": "diff",
+    "profile": "profile",
     "bench": "bench",
 }
 HELP = {
     "export": "Write a model as a small, verified ONNX file.",
     "optimize": "Make any ONNX file smaller and faster, and prove it.",
     "info": "Inputs, outputs, operators, parameters and FLOPs of an ONNX file.",
-    "graph": "A model's graph as text, and what the optimiser did to it.",
+    "graph": "A model's graph as text or as a drawing.",
     "run": "Run an ONNX file on .npy arrays.",
     "verify": "Compare an ONNX file with the model it came from.",
+    "diff": "What differs between two models, in structure and weights.",
+    "profile": "Where a model's time goes: by layer and by operator.",
     "bench": "Latency and throughput of an ONNX file.",
 }
 

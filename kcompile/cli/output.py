@@ -16,23 +16,25 @@ import click
 
 @dataclass(frozen=True)
 class Result:
-    """What a command returns: ``text`` for people, ``data`` for ``--json``."""
+    """What a command returns: ``text`` for people, ``data`` for ``--json``, the process's exit code."""
 
     data: Any
     text: str
     as_json: bool
+    code: int = 0
 
 
 class Command(click.Command):
     """A command that returns a `Result`. Whatever else is printed while it works goes to stderr."""
 
-    def invoke(self, context: click.Context) -> None:
+    def invoke(self, context: click.Context) -> int:
         with stdout_to_stderr():
             result = super().invoke(context)
         if result.as_json:
             click.echo(json.dumps(_plain(result.data), indent=2, allow_nan=False))
         else:
             click.echo(visible(result.text))
+        return result.code
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 
 from kcompile.errors import FileFormatError, printable
 from kcompile.onnx.files import read
+from kcompile.onnx.work import product_work, shapes_at
 
 ASSUMED = 32  # size of a free axis other than the batch, for counting work
 
@@ -87,53 +88,22 @@ def _all_nodes(graph: onnx.GraphProto) -> Any:
 
 def _flops(model: onnx.ModelProto) -> tuple[int | None, list[str]]:
     assumed: list[str] = []
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for value in fixed.graph.input:
-        for i, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                if i and dim.dim_param not in assumed:
-                    assumed.append(dim.dim_param or "?")
-                dim.dim_value = ASSUMED if i else 1
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    known = {i.name for i in model.graph.initializer}
+    sizes: dict[str, list[int]] = {}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in known:
+            free = [d.dim_param or "?" for d in dims[1:] if not d.HasField("dim_value")]
+            assumed += [name for name in free if name not in assumed]
+        sizes[value.name] = [
+            d.dim_value if d.HasField("dim_value") else ASSUMED if i else 1 for i, d in enumerate(dims)
+        ]
     try:
-        inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+        shapes = shapes_at(model, sizes)
     except onnx.shape_inference.InferenceError:
         return None, assumed
-    shapes = {i.name: list(i.dims) for i in inferred.graph.initializer}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        shapes[value.name] = [d.dim_value if d.HasField("dim_value") else None for d in dims]  # type: ignore[misc]
-    total = 0
-    for node in inferred.graph.node:
-        work = _work(node, shapes)
-        if work is None:
-            return None, assumed
-        total += work
-    return total, assumed
-
-
-def _work(node: onnx.NodeProto, shapes: dict[str, list[Any]]) -> int | None:
-    """2 x multiply-adds of one node; 0 for what is no product; None where a shape is missing."""
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"):
-        return 0
-    wanted = [shapes.get(n, [None]) for n in (*node.input[:2], node.output[0] or node.input[0])]
-    if any(None in s for s in wanted):
-        return None
-    a, b, out = wanted
-    if node.op_type == "Conv":
-        return 2 * math.prod(out) * math.prod(b[1:])
-    if node.op_type == "ConvTranspose":
-        return 2 * math.prod(a) * math.prod(b[1:])
-    if node.op_type in ("Gemm", "MatMul"):
-        inner = a[-1]
-        if node.op_type == "Gemm" and any(x.name == "transA" and x.i for x in node.attribute):
-            inner = a[0]
-        return 2 * math.prod(out) * inner
-    hidden = next((x.i for x in node.attribute if x.name == "hidden_size"), 0)
-    steps, batch = a[0], a[1]
-    return 2 * steps * batch * math.prod(b[:2]) * (b[2] + hidden)
+    works = [product_work(node, shapes) for node in model.graph.node]
+    return None if None in works else sum(works), assumed  # type: ignore[arg-type]
 
 
 def graph_text(path: str | Path) -> str:
