@@ -61,6 +61,6 @@ assert kcompile.keras.__name__ == "kcompile.keras" and kcompile.keras.__spec__.n
 
 def test_what_is_missing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "more.py"
-    script.write_text("import keras\nfrom keras.datasets import mnist\n")
+    script.write_text("import keras\nfrom keras.distillation import Distiller\n")
     assert run(["graph", str(script)]) == 2
-    assert f"{script}:2: ModuleNotFoundError: No module named 'keras.datasets'" in capsys.readouterr().err
+    assert f"{script}:2: ModuleNotFoundError: No module named 'keras.distillation'" in capsys.readouterr().err
