@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,20 @@ def allow_flash_attention(allowed: bool) -> None:
 def permutation(length: int) -> torch.Tensor:
     """A random order, from torch's generator."""
     return torch.randperm(length)
+
+
+# So many parts, or bytes that are gathered, at a time: few enough not to show in memory, enough to cost little each.
+MOST_PARTS, MOST_BYTES = 1024, 1 << 20
+
+
+def parts(tensor: torch.Tensor, size: int, order: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+    """The rows, ``size`` at a time: views of the tensor, or of a copy where an ``order`` mixes them."""
+    count, length = MOST_PARTS, len(tensor)
+    if order is not None:
+        count = max(1, min(count, MOST_BYTES * length // (size * max(tensor.nbytes, 1))))
+    for start in range(0, length, count * size):
+        rows = slice(start, start + count * size)
+        yield from (tensor[rows] if order is None else tensor[order[rows]]).split(size)
 
 
 def no_grad() -> Any:

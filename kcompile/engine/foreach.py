@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from kcompile.engine.context import DTYPES, Recording
 from kcompile.engine.inplace import IN_PLACE, adam_step, number, reuse_memory
-from kcompile.engine.lower import Opaque, has_torch, identifier
+from kcompile.engine.lower import Opaque, has_torch, identifier, plain
 from kcompile.ir import Constant, Graph, Input, Node, Value, Weight
 from kcompile.operators.lowering import expand
 
@@ -89,10 +89,11 @@ class Update:
         self.places = {group: sorted(column) for group, column in columns.items()}
         self.lists = {group: [columns[group][i] for i in places] for group, places in self.places.items()}
         self.module = _Writer(self).module()
+        self.run = plain(self.module)
 
     def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
         with torch.no_grad():
-            self.module(list(gradients), *self.lists.values())
+            self.run(list(gradients), *self.lists.values())
 
     @property
     def code(self) -> str:

@@ -11,7 +11,7 @@ import torch
 from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
 from kcompile.engine.jit import Jit
-from kcompile.engine.lower import lower
+from kcompile.engine.lower import lower, plain
 from kcompile.ir import Graph
 from kcompile.tracing.variable import Variable
 
@@ -35,7 +35,7 @@ class Function:
         self.module = lower(graph, self.tensors)
         if device is not None:
             self.module = self.module.to(device)
-        self.forward = Jit(self.module) if jit else self.module
+        self.forward = Jit(self.module) if jit else plain(self.module)
         self.targets = [self.tensors[label].detach() for label, _ in graph.updates]
         self.written = {t.untyped_storage().data_ptr() for t in self.targets}
         self.count = len(graph.outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,21 @@ def lower(graph: Graph, weights: dict[str, torch.Tensor] | None = None) -> fx.Gr
     """
     graph = expand(graph, has_torch, "torch")
     return _Lowering(graph, weights or {}).module()
+
+
+def plain(module: fx.GraphModule) -> Callable[..., Any]:
+    """The module's generated code as a function: what its calls and its attributes cost as a Module is left out.
+
+    It reads the tensors that the module has now: they may change, but not be replaced.
+    """
+
+    def holder(part: nn.Module) -> SimpleNamespace:
+        made = SimpleNamespace(**part._parameters, **part._buffers)
+        for name, child in part.named_children():
+            setattr(made, name, child.forward if isinstance(child, Opaque) else holder(child))
+        return made
+
+    return MethodType(type(module).forward, holder(module))
 
 
 class _Lowering:

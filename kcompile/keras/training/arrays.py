@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -97,16 +98,18 @@ class ArrayData(Source):
         return math.ceil(self.length / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        starts = list(range(0, self.length, self.batch_size))
-        order = None
+        nested = any(tree.is_nested(part) for part in self.structure)
+        for row in zip(*map(self._column(), self.tensors), strict=False):
+            yield tree.pack_like(self.structure, row) if nested else row  # type: ignore[misc]
+
+    def _column(self) -> Callable[[Any], Iterable[Any]]:
+        """What gives a tensor's batches of one epoch, in the order that all tensors share."""
+        engine, size = backend.engine(), self.batch_size
         if self.shuffle == "batch":
-            starts = [starts[i] for i in backend.engine().permutation(len(starts)).tolist()]
-        elif self.shuffle:
-            order = backend.engine().permutation(self.length)
-        for start in starts:
-            rows: Any = slice(start, start + self.batch_size)
-            rows = rows if order is None else order[rows]
-            yield tree.pack_like(self.structure, [None if t is None else t[rows] for t in self.tensors])
+            starts = (engine.permutation(self.num_batches) * size).tolist()
+            return lambda t: itertools.repeat(None) if t is None else (t[i : i + size] for i in starts)
+        order = engine.permutation(self.length) if self.shuffle else None
+        return lambda t: itertools.repeat(None) if t is None else engine.parts(t, size, order)
 
 
 def _check_weights(y: Any, sample_weight: Any) -> None:

@@ -79,14 +79,19 @@ class Step:
     def __init__(self, name: str, function: Callable[[Any, Any, Any], dict[str, Any]], jit: bool = False):
         self.name, self.function, self.jit = name, function, jit
         self.signature: Signature | None = None
+        self.kinds: list[Any] | None = None
         self.runner: Any = None
         self.output_structure: Any = None
 
     def __call__(self, batch: Any) -> Any:
-        if self.signature is None or not self.signature.accepts(batch):
-            self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
-            self._compile(batch)
-        outputs = self._run([a for a in tree.leaves(batch) if a is not None])
+        leaves = tree.flatten(batch)
+        kinds = [None if a is None else (a.dtype, a.shape) for a in leaves]
+        if kinds != self.kinds:  # most batches are like the one before
+            if self.signature is None or not self.signature.accepts(batch):
+                self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
+                self._compile(batch)
+            self.kinds = kinds
+        outputs = self._run([a for a in leaves if a is not None])
         return tree.pack_like(self.output_structure, outputs)
 
     def _run(self, tensors: list[Any]) -> Any:
@@ -133,7 +138,7 @@ class TrainingStep(Step):
     def __call__(self, batch: Any) -> Any:
         if self.optimizer.revision != self.revision:
             # Another schedule: another graph.
-            self.signature, self.revision = None, self.optimizer.revision
+            self.signature, self.kinds, self.revision = None, None, self.optimizer.revision
         self.optimizer.refresh()
         return super().__call__(batch)
 

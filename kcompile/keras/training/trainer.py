@@ -133,7 +133,7 @@ class Trainer(OverridableSteps, Compiling):
 
     def _run_epoch(self, run: Epochs, runner: CallbackList, bar: ProgressBar) -> int:
         """Number of batches trained on."""
-        step = self._step("train")
+        step, reads = self._step("train"), runner.wants_batches["train"]
         count = 0
         with contextlib.closing(run.epoch()) as epoch:
             for begin, batches in epoch:
@@ -141,7 +141,7 @@ class Trainer(OverridableSteps, Compiling):
                 for batch in batches:
                     step(batch)
                 count = begin + len(batches)
-                if runner.wants_batches["train"]:
+                if reads:
                     runner.call("on_train_batch_end", count - 1, self._logs_of("train"))
                 if bar.due():
                     # Reading metrics waits for the device, so only when the bar is about to be drawn.
@@ -225,6 +225,7 @@ class Trainer(OverridableSteps, Compiling):
     ) -> int:
         """Run a step on each batch; ``logs`` turns a group's outputs into what callbacks see of it."""
         step, count = self._step(kind), 0
+        reads = kind == "predict" or runner.wants_batches[kind]
         stop = {"test": "stop_evaluating", "predict": "stop_predicting"}[kind]
         bar = _bar(run, runner, verbose)
         with contextlib.closing(run), contextlib.closing(run.epoch()) as epoch:
@@ -232,7 +233,7 @@ class Trainer(OverridableSteps, Compiling):
                 runner.call(f"on_{kind}_batch_begin", begin)
                 outputs = [step(batch) for batch in batches]
                 count = begin + len(batches)
-                if kind == "predict" or runner.wants_batches[kind]:
+                if reads:
                     runner.call(f"on_{kind}_batch_end", count - 1, logs(outputs))
                 bar.update(count, {})
                 if getattr(self, stop):
