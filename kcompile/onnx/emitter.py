@@ -154,7 +154,7 @@ class Emitter(Sizes):
         key = (
             str(array.dtype),
             array.shape,
-            hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).digest(),
+            hashlib.blake2b(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest(),
         )
         name = self._array_names.get(key)
         if name is None:

@@ -246,7 +246,9 @@ STATISTICS: list[tuple[str, Config, Any, float, float]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, config, part, least, greatest", STATISTICS, ids=lambda x: "" if callable(x) else str(x)[:40])
+@pytest.mark.parametrize(
+    "name, config, part, least, greatest", STATISTICS, ids=lambda x: "" if callable(x) else str(x)[:40]
+)
 def test_statistics(name: str, config: Config, part: Any, least: float, greatest: float) -> None:
     """Means (and extremes, of numbers with fractions) over 8,000 images, of ours and of real Keras."""
     x = np.zeros((8000, 8, 7, 3), "float32")
