@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-BLOCKS = 9  # of runs of each, in `compare`
+BLOCKS = 9  # of runs of each, in `in_turns`
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,17 @@ class Comparison:
 
 def compare(first: Callable[[], object], second: Callable[[], object], seconds: float = 1.0) -> Comparison:
     """Time two functions in turns, so that what else the machine does falls on both."""
-    for run in (first, second):
-        run()
-    medians: list[tuple[float, float]] = []
-    for count in range(BLOCKS):
-        order = (first, second) if count % 2 else (second, first)
-        found = {run: measure(run, seconds / (2 * BLOCKS), warmup=1).p50 for run in order}
-        medians.append((found[first], found[second]))
-    a, b = (np.array(column) for column in zip(*medians, strict=True))
+    a, b = in_turns([first, second], seconds).T
     low, middle, high = np.percentile(b / a, [25, 50, 75])
     return Comparison(float(np.median(a)), float(np.median(b)), float(middle), float(low), float(high))
+
+
+def in_turns(runs: Sequence[Callable[[], object]], seconds: float = 1.0) -> np.ndarray:
+    """Medians in milliseconds [block, function]: each block times every function, beginning with another one."""
+    for run in runs:
+        run()
+    medians = np.empty((BLOCKS, len(runs)))
+    for block in range(BLOCKS):
+        for i in ((place - block) % len(runs) for place in range(len(runs))):
+            medians[block, i] = measure(runs[i], seconds / (len(runs) * BLOCKS), warmup=1).p50
+    return medians

@@ -184,6 +184,16 @@ def test_bench(exported: Run) -> None:
     assert set(data["results"][0]) == {"batch", "p50_ms", "p99_ms", "least_ms", "rows_per_second", "runs"}
 
 
+def test_bench_levels(exported: Run) -> None:
+    done = exported("bench", "model.onnx", "--batch", "2", "--seconds", "0", "--levels")
+    lines = [line.split() for line in done.out.splitlines()[3:]]
+    assert [line[0] for line in lines] == ["optimiser", "off", "basic", "extended", "all"]
+    found = exported("bench", "model.onnx", "--batch", "2", "--seconds", "0", "--levels", "--json").json["levels"]
+    assert [(r["level"], r["nodes"]) for r in found] == [("off", 3), ("basic", 3), ("extended", 2), ("all", 2)]
+    assert all(set(r) == {"level", "nodes", "load_ms", "p50_ms"} and set(r["p50_ms"]) == {"2"} for r in found)
+    assert exported("bench", "model.onnx", "--levels", "--device", "cuda").code == 2
+
+
 def test_a_weak_proof_is_a_warning(kc: Run) -> None:
     Path("flat.py").write_text(
         "from kcompile import keras\nfrom kcompile.keras import ops\nx = keras.Input((2,), name='x')\nmodel = keras.Model(x, ops.sigmoid(ops.abs(x) + 90.0))\n"

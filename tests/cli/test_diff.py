@@ -27,7 +27,12 @@ def test_different(exported: Run) -> None:
     Path("wider.py").write_text(WIDER)
     done = exported("diff", "model.py", "wider.py")
     assert done.code == 4 and done.err == ""
-    for part in ("structure  1 added, 1 removed, 1 changed; 1 nodes the same", "- Relu", "+ Tanh", "f32[4, 3] -> f32[4, 5]"):
+    for part in (
+        "structure  1 added, 1 removed, 1 changed; 1 nodes the same",
+        "- Relu",
+        "+ Tanh",
+        "f32[4, 3] -> f32[4, 5]",
+    ):
         assert part in done.out
     found = exported("diff", "model.py", "wider.py", "--json")
     assert found.code == 4 and not found.json["same"] and found.json["nodes"] == [3, 3]
