@@ -91,7 +91,7 @@ def test_lu_factors():
         close((np.tril(lu, -1) + np.eye(4)) @ np.triu(lu), x[rows], 1e-10)
 
 
-OTHERS = CASES[2:] + [(LuFactor(), [SQUARE], None, None)]
+OTHERS = [*CASES[2:], (LuFactor(), [SQUARE], None, None)]
 
 
 @pytest.mark.parametrize(("op", "given"), [c[:2] for c in OTHERS], ids=[str(c[0]) for c in OTHERS])
