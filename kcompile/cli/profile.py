@@ -15,6 +15,7 @@ from kcompile.cli import output
 from kcompile.cli.bench import random_inputs
 from kcompile.cli.run import read_inputs
 from kcompile.errors import printable
+from kcompile.onnx.attribution import RUNTIME, Share, attributed, give_names
 
 SHOWN = 30  # rows of a table
 CAVEAT = (
@@ -54,7 +55,6 @@ def command(
     A kernel that does the work of several layers counts to the one with most of it; the others are named beside it. A
     Keras file or a script is exported first.
     """
-    from kcompile.onnx.attribution import attributed
     from kcompile.onnx.files import read
     from kcompile.runtime.model import OnnxModel
     from kcompile.runtime.profile import profile
@@ -85,17 +85,23 @@ def command(
 
 @contextmanager
 def _file(source: str, custom: tuple[str, ...]) -> Iterator[str]:
-    """The path of an ONNX file: the source, or what it exports to."""
-    if source.endswith(".onnx"):
-        yield source
-        return
-    from kcompile.cli.script import load_model
-    from kcompile.keras.exporting import export
+    """The path of an ONNX file whose nodes have names: the source, a copy with names, or what it exports to."""
+    from kcompile.onnx.files import read, scratch
 
     with tempfile.TemporaryDirectory(prefix="kcompile-profile-") as folder:
         path = Path(folder) / "model.onnx"
-        export(load_model(source, None, custom).model, path, verify=False, latency=False)
-        yield str(path)
+        if not source.endswith(".onnx"):
+            from kcompile.cli.script import load_model
+            from kcompile.keras.exporting import export
+
+            export(load_model(source, None, custom).model, path, verify=False, latency=False)
+            yield str(path)
+        elif give_names(read(source, weights=False)):
+            give_names(model := read(source))
+            with scratch(model, path) as named:
+                yield str(named)
+        else:
+            yield source
 
 
 @dataclass(frozen=True)
@@ -164,11 +170,14 @@ class Row:
         return None if self.least is None or not self.time else self.least / self.time
 
 
+UNKNOWN = Share(RUNTIME, (), None, 0)  # of a node that is not in the graph that ONNX Runtime wrote down
+
+
 def summed(found: Any, shares: dict[str, Any], peak: Peak, name: Callable[[Any, Any], str]) -> list[Row]:
     """The nodes of a profile by ``name(node, share)``, the longest first."""
     rows: dict[str, Row] = {}
     for node in found.nodes:
-        share = shares[node.name]
+        share = shares.get(node.name, UNKNOWN)
         key = name(node, share)
         rows.setdefault(key, Row(key)).add(node, share, peak)
     return sorted(rows.values(), key=lambda r: -r.time)

@@ -9,6 +9,7 @@ from kcompile.errors import printable
 
 WIDEST = 44  # characters of a line in a box
 MOST_LINES = 7
+DEEPEST = 40  # layers within layers; names from files may tell any number
 LONGEST = 1000  # characters of all that is known of a box
 
 
@@ -74,12 +75,13 @@ def grouped(diagram: Diagram, depth: int | None = None) -> Group:
     root = Group("")
     known: dict[tuple[str, ...], Group] = {(): root}
     for number, box in enumerate(diagram.boxes):
-        for end in range(1, len(box.scope) + 1):
-            path = box.scope[:end]
+        scope = box.scope[:DEEPEST]
+        for end in range(1, len(scope) + 1):
+            path = scope[:end]
             if path not in known:
                 known[path] = Group(path[-1], end)
                 known[path[:-1]].children.append(known[path])
-        known[box.scope].children.append(number)
+        known[scope].children.append(number)
     _merge(root)
     _close(root, depth)
     return root

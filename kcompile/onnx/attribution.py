@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import onnx
 from onnx import helper
@@ -67,6 +68,18 @@ def attributed(
         weights = 0 if node.op_type == "Gather" else sum(sizes.get(name, 0) for name in node.input)
         result[node.name] = _share(model, covered, shapes, weights)
     return result
+
+
+def give_names(model: onnx.ModelProto) -> bool:
+    """Name the nodes that have no name of their own, since a profile tells nodes by name; whether there were any."""
+    taken, changed = {node.name for node in model.graph.node}, False
+    seen: set[str] = {""}
+    for i, node in enumerate(model.graph.node):
+        if node.name in seen:
+            node.name, changed = next(n for k in count(i) if (n := f"{node.op_type}_{k}") not in taken), True
+            taken.add(node.name)
+        seen.add(node.name)
+    return changed
 
 
 def _anchors(model: onnx.ModelProto, optimised: onnx.GraphProto) -> dict[str, list[int]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import pytest
 
 from tests.cli.conftest import Run
@@ -20,6 +23,16 @@ def test_json(exported: Run, source: str) -> None:
     for rows in (found["layers"], found["operators"]):
         assert sum(r["time_ms"] for r in rows) + found["outside_ms"] == pytest.approx(found["time_ms"])
     assert found["peak"]["gflops"] > 0 and found["peak"]["gbytes"] > 0
+
+
+def test_nodes_without_names(exported: Run) -> None:
+    model = onnx.load("model.onnx")
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, "bare.onnx")
+    rows = exported("profile", "bare.onnx", "--level", "off", *QUICK, "--json").json["layers"]
+    assert {r["name"]: r["flops"] for r in rows} == {"Gemm_0": 24, "Relu_1": 0, "Gemm_2": 12}
+    assert sorted(p.name for p in Path().iterdir()) == ["bare.onnx", "model.onnx", "model.py", "x.npy"]
 
 
 def test_text(exported: Run) -> None:

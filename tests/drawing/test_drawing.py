@@ -45,6 +45,7 @@ CASES = {
     "wide characters": Diagram(
         "模型", (Box("層😀", ("😀" * 60,), ("😀", "b")), Box("é", (), ("😀", "b"))), (Edge(0, 1),)
     ),
+    "deep": diagram([*["/".join(["d"] * 3000)] * 2, "/".join(f"e{i}" for i in range(3000))], [(0, 1), (1, 2)]),
     "hostile": Diagram(
         HOSTILE,
         (Box(HOSTILE, (HOSTILE,), kind="input"), *(Box(HOSTILE, (HOSTILE,) * 9, (HOSTILE, "a")) for _ in range(2))),

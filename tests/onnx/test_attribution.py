@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from kcompile.onnx.attribution import RUNTIME, Share, attributed
+from kcompile.onnx.attribution import RUNTIME, Share, attributed, give_names
 from kcompile.runtime.session import open_session
 from tests.runtime import files as made
 
@@ -74,6 +74,14 @@ def test_shapes_that_were_seen(tmp_path: Path) -> None:
     assert unknown["dense/MatMul"] == Share("dense", (), None, 12)
     seen = {"rows/Cast": [(1, 4)], "dense/MatMul": [(3, 4)]}
     assert attributed(model, path.read_bytes(), {"x": (4,)}, seen)["dense/MatMul"].flops == 2 * 3 * 4
+
+
+def test_names_are_given_where_they_are_missing() -> None:
+    names = ["", "a", "", "a", "Relu_0"]
+    nodes = [make("Relu", [f"t{i}"], [f"t{i + 1}"], name=n) for i, n in enumerate(names)]
+    model = helper.make_model(helper.make_graph(nodes, "g", [], []))
+    assert give_names(model) and [n.name for n in model.graph.node] == ["Relu_1", "a", "Relu_2", "Relu_3", "Relu_0"]
+    assert not give_names(model)
 
 
 def test_what_the_runtime_puts_in(tmp_path: Path) -> None:
