@@ -127,9 +127,12 @@ def log_sigmoid(m: Match) -> Value:
 def softplus(m: Match) -> Value:
     """log(1 + exp(x)), log1p(exp(x))."""
     x = _first(m.log)
-    exp = x if isinstance(m.log.op, Log1p) else next(inside(x, Exp, 1), x)
+    if isinstance(m.log.op, Log1p):
+        exp = x
+    else:
+        exp = next(inside(x, Exp, 1), x)
+        applies(_is(m, x, {ONE: 1.0, power(exp): 1.0}, exp))
     applies(isinstance(exp.op, Exp))
-    applies(exp is x or _is(m, x, {ONE: 1.0, power(exp): 1.0}, exp))
     return _made(m, Softplus(), _first(exp))
 
 

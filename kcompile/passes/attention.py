@@ -1,17 +1,104 @@
-"""Attention: masks that hide nothing, scales that the query's kernel takes."""
+"""Attention: found where it is written out, masks that hide nothing, scales that the query's kernel takes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from kcompile.ir import Value
+from kcompile.ir.shapes import normal_axis
+from kcompile.operators.activation import Softmax
+from kcompile.operators.arithmetic import Add, Divide, Multiply
 from kcompile.operators.attention import Attention
-from kcompile.operators.linear import Dense
+from kcompile.operators.linear import Dense, MatMul
+from kcompile.operators.logic import Where
 from kcompile.operators.shape import Reshape, Transpose
+from kcompile.passes.expressions import scalar
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, applies, require, rule
+from kcompile.passes.rewrite import Match, Skip, applies, require, rule
+
+# What stands for or is added to a hidden key's score: beside it no other score has a digit left.
+_LOW = -1e4
+
+
+@rule("attention", like(MatMul, like(Softmax, "scores"), "v"))
+def attention(m: Match) -> Value:
+    """softmax(q k^T) v, where the scores may be multiplied, divided and have a mask added on the way."""
+    m.used_once("softmax", "scores")
+    for scores, mask in _unmasked(m.scores):
+        product, scale = _unscaled(scores)
+        if isinstance(product.op, MatMul) and product.type == m.softmax.type:
+            return _attention(m, product, scale, mask)
+    raise Skip
+
+
+def _unmasked(scores: Value) -> Iterator[tuple[Value, Value | None]]:
+    """Scores, and the mask that is added to them."""
+    yield scores, None
+    if isinstance(scores.op, Add):
+        first, second = scores.inputs
+        assert first is not None and second is not None
+        yield from ((x, mask) for x, mask in ((first, second), (second, first)) if x.type == scores.type)
+
+
+@rule("attention-where", like(MatMul, like(Softmax, like(Where, "condition", "scores", "=low")), "v"))
+def attention_where(m: Match) -> Value:
+    """The same where a condition chooses between the scores and a low number."""
+    m.used_once("softmax", "where", "scores")
+    low = scalar(m.low)
+    applies(low is not None and low <= _LOW)
+    # Of a row that is hidden throughout, minus infinity makes NaN, and any other number equal weights.
+    require(low != -math.inf, "minus infinity makes NaN where all is hidden")
+    product, scale = _unscaled(m.scores)
+    applies(isinstance(product.op, MatMul) and product.type == m.softmax.type)
+    return _attention(m, product, scale, m.condition)
+
+
+def _attention(m: Match, product: Value, scale: float, mask: Value | None) -> Value:
+    """The operator that makes the root of ``product``, the queries times the keys."""
+    applies(m.v.type.rank == 4 and normal_axis(m.op("softmax").axis, 4) == 3)
+    q, turned = product.inputs
+    assert q is not None and turned is not None
+    # Attention turns the keys itself, so that only keys which the graph turns too make it shorter.
+    if not isinstance(turned.op, Transpose):
+        raise Skip
+    applies(q.type.shape[:2] == turned.type.shape[:2] == m.v.type.shape[:2])
+    perm, keys = turned.op.perm, turned.inputs[0]
+    perm = (*perm[:2], perm[3], perm[2])
+    k = keys if perm == (0, 1, 2, 3) else Transpose(perm)(keys)
+    result: Value = Attention(scale)(q, k, m.v, mask)
+    applies(result.type == m.type)
+    return result
+
+
+def _unscaled(scores: Value) -> tuple[Value, float]:
+    """What is multiplied by a number or divided by one, and the factor."""
+    if isinstance(scores.op, (Multiply, Divide)):
+        x, y = scores.inputs
+        assert x is not None and y is not None
+        number = scalar(y)
+        if number is not None and x.type == scores.type and number != 0:
+            return x, 1 / number if isinstance(scores.op, Divide) else number
+        number = scalar(x)
+        if number is not None and y.type == scores.type and isinstance(scores.op, Multiply):
+            return y, number
+    return scores, 1.0
+
+
+@rule("causal-mask", like(Attention, "q", "k", "v", "=mask"))
+def causal_mask(m: Match) -> Value:
+    """A constant mask that lets each query see the keys up to its own is the operator's own."""
+    op, mask = m.op("attention"), m.array("mask")
+    queries, keys = m.q.type.shape[2], m.k.type.shape[2]
+    applies(not op.causal and mask.shape[-2:] == (queries, keys) and mask.shape[:-2] == (1,) * (mask.ndim - 2))
+    seen = np.tri(queries, keys, dtype=bool)
+    hidden = mask.reshape(seen.shape)
+    applies(np.array_equal(hidden if hidden.dtype == bool else hidden == 0, seen))
+    require(hidden.dtype == bool or bool(np.all(hidden[~seen] <= _LOW)), "hidden keys still count")
+    result: Value = op.replace(causal=True)(m.q, m.k, m.v, None)
+    return result
 
 
 @rule("drop-mask", like(Attention, "q", "k", "v", "=mask"))

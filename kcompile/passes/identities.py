@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from kcompile.ir import Value, constant
-from kcompile.operators.activation import Celu, Elu, LeakyRelu, Relu
+from kcompile.ir.shapes import normal_axis
+from kcompile.operators.activation import Celu, Elu, LeakyRelu, LogSoftmax, Relu, Softmax
 from kcompile.operators.arithmetic import (
     Absolute,
     Add,
@@ -24,8 +25,9 @@ from kcompile.operators.arithmetic import (
     Square,
     Subtract,
 )
-from kcompile.operators.logic import Clip, LogicalAnd, LogicalNot, LogicalOr, Where
-from kcompile.operators.math import Rsqrt, Sqrt
+from kcompile.operators.logic import Clip, Equal, LogicalAnd, LogicalNot, LogicalOr, NotEqual, Where
+from kcompile.operators.math import Exp, Log, Rsqrt, Sqrt
+from kcompile.operators.reduction import ArgMax, ArgMin
 from kcompile.passes.elementwise import NEVER_NEGATIVE
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, applies, require, rule
@@ -166,6 +168,35 @@ def clip_unbounded(m: Match) -> Value:
     return m.x
 
 
+@rule("not-of-not-equal", like(LogicalNot, like(NotEqual, "x", "y")))
+def not_of_not_equal(m: Match) -> Value:
+    return Equal()(m.x, m.y)
+
+
+@rule("where-not-equal", like(Where, like(NotEqual, "x", "y"), "a", "b"))
+def where_not_equal(m: Match) -> Value:
+    """ONNX has Equal, and NotEqual only as its opposite."""
+    m.used_once("not_equal")
+    return Where()(Equal()(m.x, m.y), m.b, m.a)
+
+
+@rule("where-of-where", like(Where, "c", like(Where, "c", "x", "_", bind="inner"), "y", bind="outer"))
+def where_of_where(m: Match) -> Value:
+    """What the same condition chose before is known."""
+    return _same(m, Where()(m.c, m.x, m.y))
+
+
+@rule("where-else-where", like(Where, "c", "x", like(Where, "c", "_", "y", bind="inner"), bind="outer"))
+def where_else_where(m: Match) -> Value:
+    return _same(m, Where()(m.c, m.x, m.y))
+
+
+@rule("negative-difference", like(Negative, like(Subtract, "x", "y")))
+def negative_difference(m: Match) -> Value:
+    m.used_once("subtract")
+    return Subtract()(m.y, m.x)
+
+
 @rule("not-not", like(LogicalNot, like(LogicalNot, "x", bind="inner")))
 def not_not(m: Match) -> Value:
     return m.x
@@ -204,7 +235,39 @@ def fold_integer_division(m: Match) -> Value:
         return constant(x // y if isinstance(m.op("division"), FloorDivide) else x % y)
 
 
-# ---- DEPLOY only: these move roundings about
+# ---- DEPLOY only: these move roundings about, or slopes where there is no gradient
+
+
+@rule("root-of-square", like(Sqrt, like(Square, "x")))
+def root_of_square(m: Match) -> Value:
+    return Absolute()(m.x)
+
+
+@rule("log-of-exp", like(Log, like(Exp, "x")))
+def log_of_exp(m: Match) -> Value:
+    """Without the overflow on the way."""
+    return m.x
+
+
+@rule("arg-max-of-softmax", like((ArgMax, ArgMin), like((Softmax, LogSoftmax), "x", bind="inner"), bind="outer"))
+def arg_max_of_softmax(m: Match) -> Value:
+    """Softmax keeps the order along its axis; what it rounds to equal numbers is told apart without it."""
+    outer, rank = m.op("outer"), m.x.type.rank
+    applies(normal_axis(outer.axis, rank) == normal_axis(m.op("inner").axis, rank))
+    m.used_once("inner")
+    return outer(m.x)
+
+
+@rule("divide-constant", like(Divide, "x", "=c"))
+def divide_constant(m: Match) -> Value:
+    """As a multiplication by the reciprocal, which is rounded once."""
+    require(m.type.dtype.name != "bf16", "bfloat16 has too few digits")
+    require(m.uses(m.c) == 1 or m.c.type.size == 1, "the constant is used elsewhere")
+    with np.errstate(all="ignore"):
+        reciprocal = 1 / m.array("c")
+    tiny = np.finfo(np.float16 if m.type.dtype.name == "f16" else np.float32).tiny
+    require(bool(np.all(np.isfinite(reciprocal) & (np.abs(reciprocal) >= tiny))), "the reciprocal is no normal number")
+    return Multiply()(m.x, m.weight(m.c, reciprocal))
 
 
 @rule("subtract-constant", like(Subtract, "x", "=c"))

@@ -1,17 +1,22 @@
-"""Products with a kernel: Einsum and MatMul as Dense, paddings taken into convolutions."""
+"""Products with a kernel: Einsum and MatMul as Dense, paddings taken into convolutions, several kernels as one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from kcompile.ir import Constant, Value, Weight
+from kcompile.ir.shapes import normal_axis
 from kcompile.operators.arithmetic import Multiply
 from kcompile.operators.convolution import Conv
 from kcompile.operators.einsum import Einsum
 from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.pooling import MaxPool
 from kcompile.operators.reduction import Sum
-from kcompile.operators.shape import ExpandDims, Pad, Reshape, Squeeze
+from kcompile.operators.shape import Concat, ExpandDims, Pad, Reshape, Split, Squeeze
 from kcompile.passes.affine import channel_axis
 from kcompile.passes.elementwise import NEVER_NEGATIVE
 from kcompile.passes.patterns import like
@@ -84,3 +89,47 @@ def pad_into_max_pool(m: Match) -> Value:
     fits = all(isinstance(n, int) and 0 <= n < k for pair, k in zip(pairs, pool.pool_size, strict=True) for n in pair)
     require(fits and pool.padding == "valid", "a window may hold padded cells alone")
     return pool.replace(padding=tuple(pairs))(m.x)
+
+
+@rule("dense-of-dense", like(Dense, like(Dense, "x", "=first", "?=before", bind="inner"), "=second", "?=after"))
+def dense_of_dense(m: Match) -> Value:
+    """Two products with nothing between them as one, where that is less work."""
+    m.used_once("inner", "first", "second")
+    wide, narrow, units = (int(d) for d in (*m.first.type.shape, m.second.type.shape[1]))
+    require(wide * units <= narrow * (wide + units), "the product of the kernels is larger than both")
+    second = m.array("second")
+    kernel = m.weight(m.first, m.array("first") @ second)
+    if m.before is None:
+        return Dense()(m.x, kernel, m.after)
+    bias = m.array("before") @ second + m.array("after", 0.0)
+    return Dense()(m.x, kernel, m.weight(m.before, bias))
+
+
+@rule("grouped-conv", like(Concat))
+def grouped_conv(m: Match) -> Value:
+    """Convolutions of an image's equal parts, joined again, are one with groups."""
+    convs = m.concat.inputs
+    first = convs[0]
+    applies(isinstance(first.op, Conv) and len(convs) > 1 and first.op.groups == 1)
+    op, rank = first.op, m.type.rank
+    channels = channel_axis(op, rank)
+    applies(normal_axis(m.op("concat").axis, rank) == channels)
+    alike = all(c.op == op and m.uses(c) == 1 and c.inputs[1].type == first.inputs[1].type for c in convs)
+    parts = tuple(c.inputs[0] for c in convs)
+    applies(alike and isinstance(parts[0].op, Split) and parts == parts[0].node.results)
+    split = parts[0].op
+    applies(normal_axis(split.axis, rank) == channels and len(set(split.sizes)) == 1)
+    kernels, biases = ([c.inputs[i] if i < len(c.inputs) else None for c in convs] for i in (1, 2))
+    applies(all(b is None for b in biases) or all(b is not None for b in biases))
+    kernel = _side_by_side(m, kernels)
+    bias = None if biases[0] is None else _side_by_side(m, biases)
+    result: Value = op.replace(groups=len(convs))(parts[0].inputs[0], kernel, bias)
+    return result
+
+
+def _side_by_side(m: Match, values: Sequence[Any]) -> Value:
+    """Weights joined along their last axis."""
+    arrays = [m.known(v) for v in values]
+    applies(all(a is not None for a in arrays))
+    require(all(m.uses(v) == 1 for v in values), "a kernel or bias is used elsewhere")
+    return m.weight(values[0], np.concatenate([np.asarray(a) for a in arrays], -1))

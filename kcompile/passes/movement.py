@@ -93,6 +93,33 @@ def reshape_of_reduction(m: Match) -> Value:
     return other
 
 
+@rule("reduction-of-sums", like((Sum, Mean), like((Sum, Mean), "x", bind="inner"), bind="outer"))
+def reduction_of_sums(m: Match) -> Value:
+    return _reduced_once(m)
+
+
+@rule(
+    "reduction-of-extremes",
+    like((Max, Min, Product, Any, All), like((Max, Min, Product, Any, All), "x", bind="inner"), bind="outer"),
+)
+def reduction_of_extremes(m: Match) -> Value:
+    """Equal extremes would share the gradient otherwise."""
+    return _reduced_once(m)
+
+
+def _reduced_once(m: Match) -> Value:
+    """A reduction of a reduction of the same kind, over the axes of both."""
+    outer, inner, rank = m.op("outer"), m.op("inner"), m.x.type.rank
+    applies(type(outer) is type(inner))
+    m.used_once("inner")
+    own = normal_axes(inner.axes, rank)
+    kept = list(range(rank)) if inner.keepdims else [i for i in range(rank) if i not in own]
+    axes = tuple(sorted({*own, *(kept[a] for a in normal_axes(outer.axes, len(kept)))}))
+    result: Value = outer.replace(axes=axes)(m.x)
+    require(result.type == m.type, "only one of them keeps its axes")
+    return result
+
+
 @rule("expand-before-broadcast", like(BINARY, like(Expand, "x"), "y", bind="binary"))
 def expand_before_left(m: Match) -> Value:
     return _without_expand(m, m.x, m.y)

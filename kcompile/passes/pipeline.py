@@ -23,6 +23,7 @@ from kcompile.passes import (
     noops,
     norms,
     sequences,
+    slices,
 )
 from kcompile.passes.arrays import tidy
 from kcompile.passes.folding import Evaluate, fold_constants
@@ -65,6 +66,11 @@ IDENTITIES: tuple[Rule, ...] = (
     identities.clip_of_clip,
     identities.clip_unbounded,
     identities.not_not,
+    identities.not_of_not_equal,
+    identities.where_not_equal,
+    identities.where_of_where,
+    identities.where_else_where,
+    identities.negative_difference,
     identities.and_or_constant,
     identities.where_constant,
     identities.where_same,
@@ -79,6 +85,15 @@ MOVEMENT: tuple[Rule, ...] = (
     movement.reshape_of_reduction,
     movement.expand_before_left,
     movement.expand_before_right,
+    movement.reduction_of_sums,
+    slices.slice_of_slice,
+    slices.gather_to_slice,
+    slices.concat_of_slices,
+    slices.slice_of_concat,
+    slices.split_of_concat,
+    slices.pad_of_pad,
+    slices.tile_of_tile,
+    slices.tile_as_expand,
 )
 LINEAR: tuple[Rule, ...] = (
     linear.dense_from_matmul,
@@ -104,12 +119,20 @@ COMPOSITES: tuple[Rule, ...] = (
     norms.norm,
     norms.norm_scale,
     norms.norm_shift,
+    attention.attention,
+    attention.causal_mask,
 )
 NOT_NEEDED: tuple[Rule, ...] = (attention.drop_mask, control.cond_constant)
 # What follows is for graphs that are trained no more.
 # relu has the slope 0 at 0, a clip from 0 has 1: the same values, but not the same gradients.
 BENDS: tuple[Rule, ...] = (
     noops.stop_gradient,
+    attention.attention_where,
+    movement.reduction_of_extremes,
+    slices.reduction_of_stack,
+    identities.root_of_square,
+    identities.log_of_exp,
+    identities.arg_max_of_softmax,
     identities.relu_of_clip,
     identities.clip_of_relu,
     activations.softplus_stable,
@@ -122,9 +145,12 @@ BENDS: tuple[Rule, ...] = (
 DEPLOY_LINEAR: tuple[Rule, ...] = (
     linear.einsum_to_matmul,
     linear.inner_product,
+    linear.dense_of_dense,
+    linear.grouped_conv,
     identities.subtract_constant,
     identities.merge_adds,
     identities.merge_scales,
+    identities.divide_constant,
 )
 AFFINE: tuple[Rule, ...] = (
     affine.fold_batch_norm,

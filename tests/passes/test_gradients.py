@@ -25,10 +25,10 @@ def _gradients(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
             factors = np.random.default_rng(0).normal(size=tuple(output.shape)).astype(np.float32)
             total = total + (output * torch.from_numpy(factors)).sum()
     wanted = [x for x in inputs if x.requires_grad]
-    if not wanted or not total.requires_grad:
-        return []
+    if not total.requires_grad:
+        return [np.zeros_like(x.detach().numpy()) for x in wanted]
     found = torch.autograd.grad(total, wanted, allow_unused=True)
-    return [np.zeros(0, np.float32) if g is None else g.numpy() for g in found]
+    return [np.zeros_like(x.detach().numpy()) if g is None else g.numpy() for x, g in zip(wanted, found, strict=True)]
 
 
 def _check(graph: Graph, step: float) -> None:

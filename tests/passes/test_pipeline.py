@@ -36,7 +36,7 @@ EMITTED = {
     "decoder": "Gemm Reshape Relu ConvTranspose Relu ConvTranspose Sigmoid Reshape",
     "preactivated": "Transpose Conv BatchNormalization Relu Conv Concat Conv AveragePool Reshape Gemm",
     "sequence": "Transpose Conv Relu Conv Relu Transpose LayerNormalization MatMul Add Add MatMul Add ReduceMean Gemm",
-    "tabular": "Gemm Relu Gemm Gemm Softmax",
+    "tabular": "Gemm Relu Gemm Softmax",
     "transformer": (
         "MatMul Add Reshape Split Transpose Transpose Transpose MatMul Softmax MatMul "
         "Transpose Reshape MatMul Add Add LayerNormalization MatMul Add Gelu MatMul Add Add Slice MatMul Add"
