@@ -67,7 +67,7 @@ class Verbs(click.Group):
 def cli(debug: bool) -> None:
     """Compile Keras-style models: trace, optimise, train, and deliver a verified ONNX file.
 
-    Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported, 4 a check failed, 5 a package or device is missing.
+    Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported, 4 a check failed or models differ, 5 a package or device is missing.
     """
 
 
