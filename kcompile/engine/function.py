@@ -85,6 +85,7 @@ class TrainStep:
     ):
         self.forward = forward
         self.parameters = [forward.tensors[label] for label in trained]
+        self.own = {p.data_ptr() for p in self.parameters}
         tensors = {label: _state(v) for label, v in update_variables.items()}
         self.update = Update(update, tensors, groups, len(trained))
 
@@ -96,6 +97,20 @@ class TrainStep:
             [g if g is not None else torch.zeros_like(p) for g, p in zip(gradients, self.parameters, strict=True)]
         )
         return outputs
+
+
+class ExplicitStep(TrainStep):
+    """A step whose forward graph gives the gradients too, as its last outputs: nothing is left to autograd."""
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        count = len(self.parameters)
+        with torch.no_grad():
+            outputs, values = self.forward.run(*inputs)
+            # The gradient of a product of two weights is a weight, which the update is about to change.
+            gradients = [g.clone() if g.data_ptr() in self.own else g for g in outputs[-count:]]
+            self.forward.write(values)
+            self.update(gradients)
+        return outputs[:-count]
 
 
 def _state(variable: Variable) -> torch.Tensor:

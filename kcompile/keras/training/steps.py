@@ -9,6 +9,7 @@ from kcompile.ir import Graph, Type, dtype, input_value
 from kcompile.ir.dims import symbol
 from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.optimizers.base import Optimizer
+from kcompile.keras.training.gradients import differentiated
 from kcompile.keras.training.rewrites import TRAINING
 from kcompile.passes.pipeline import optimize
 from kcompile.tracing.scope import root_scope
@@ -80,6 +81,7 @@ class Step:
         self.name, self.function, self.jit = name, function, jit
         self.signature: Signature | None = None
         self.kinds: list[Any] | None = None
+        self.batch_size = 1
         self.runner: Any = None
         self.output_structure: Any = None
 
@@ -89,6 +91,7 @@ class Step:
         if kinds != self.kinds:  # most batches are like the one before
             if self.signature is None or not self.signature.accepts(batch):
                 self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
+                self.batch_size = max((len(a) for a in leaves if a is not None and a.ndim), default=1)
                 self._compile(batch)
             self.kinds = kinds
         outputs = self._run([a for a in leaves if a is not None])
@@ -146,16 +149,20 @@ class TrainingStep(Step):
         return self.runner(*tensors)
 
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
-        from kcompile.engine.function import Function, TrainStep
+        from kcompile.engine.function import ExplicitStep, Function, TrainStep
 
-        forward = Function(graph, tracer.variables, jit=self.jit)
         labels = {id(v): label for label, v in tracer.variables.items()}
-        trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in forward.graph.weight_values()]
+        trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in graph.weight_values()]
         if not trained:
             raise ValueError("the loss depends on no trainable variable: there is nothing to train")
+        whole = None if self.jit else differentiated(graph, [labels[id(v)] for v in trained], self.batch_size)
+        if whole is not None:
+            graph = optimize(whole, TRAINING, evaluate=evaluate_torch).graph
+        forward = Function(graph, tracer.variables, jit=self.jit)
         self.optimizer.build(self.trained())
         update, update_tracer, groups = trace_update(self.optimizer, trained)
-        return TrainStep(forward, [labels[id(v)] for v in trained], update, update_tracer.variables, groups)
+        made = TrainStep if whole is None else ExplicitStep
+        return made(forward, [labels[id(v)] for v in trained], update, update_tracer.variables, groups)
 
 
 def trace_update(optimizer: Optimizer, trained: list[Variable]) -> tuple[Graph, Tracer, dict[str, tuple[str, int]]]:
