@@ -60,13 +60,16 @@ def attributed(
     taken = {i for found in anchors.values() for i in found}
     made = {name: i for i, node in enumerate(model.graph.node) for name in node.output if name}
     sizes = {t.name: _bytes(t) for t in graph.initializer}
-    result = {}
+    result: dict[str, Share] = {}
+    done: set[int] = set()
     for node in graph.node:
         covered = _covered(model, anchors[node.name], taken, made)
         taken.update(covered)
         # Rows of a table are read, not the table.
         weights = 0 if node.op_type == "Gather" else sum(sizes.get(name, 0) for name in node.input)
-        result[node.name] = _share(model, covered, shapes, weights)
+        # A node that lays a result out anew ends where the one that computed it does.
+        result[node.name] = _share(model, covered, done, shapes, weights)
+        done.update(covered)
     return result
 
 
@@ -107,10 +110,15 @@ def _covered(model: onnx.ModelProto, anchors: list[int], taken: set[int], made: 
     return list(covered)
 
 
-def _share(model: onnx.ModelProto, covered: list[int], shapes: dict[str, list[int | None]], weights: int) -> Share:
+def _share(
+    model: onnx.ModelProto, covered: list[int], done: set[int], shapes: dict[str, list[int | None]], weights: int
+) -> Share:
     nodes = [model.graph.node[i] for i in covered]
     # What a loop or a branch does is not known before it runs.
-    works = [None if graphs_of(node) else product_work(node, shapes) for node in nodes]
+    works = [
+        0 if i in done else None if graphs_of(n) else product_work(n, shapes)
+        for i, n in zip(covered, nodes, strict=True)
+    ]
     order = sorted(range(len(nodes)), key=lambda i: -(works[i] or 0))
     layers = list(dict.fromkeys(layer_of(nodes[i]) for i in order)) or [RUNTIME]
     flops = None if None in works else sum(work or 0 for work in works)

@@ -62,6 +62,21 @@ def test_every_level(network: Path, level: str, tmp_path: Path) -> None:
     assert ("net/act" in conv.fused) == (level in ("extended", "all")) and conv.weights >= 16 * 8 * 9 * 4
 
 
+def test_a_result_that_is_laid_out_anew_is_computed_once(tmp_path: Path) -> None:
+    nodes = [make("Conv", ["x", "k"], ["y"], name="conv/Conv")]
+    path = made.write(
+        tmp_path / "m.onnx",
+        nodes,
+        [made.end("x", ["N", 8, 6, 6])],
+        [made.end("y", ["N", 16, 4, 4])],
+        k=zeros(16, 8, 3, 3),
+    )
+    target = tmp_path / "optimised.onnx"
+    open_session(path, level="all", optimised=str(target))
+    found = list(attributed(onnx.load(path), target.read_bytes(), {"x": (1, 8, 6, 6)}, {}).values())
+    assert {s.layer for s in found} == {"conv"} and sum(s.flops or 0 for s in found) == 2 * 16 * 16 * 72
+
+
 def test_shapes_that_were_seen(tmp_path: Path) -> None:
     nodes = [
         make("NonZero", ["x"], ["where"], name="rows/NonZero"),
