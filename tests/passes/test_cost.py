@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kcompile.ir import Graph, Op, Type, constant, input_value, symbol, weight
 from kcompile.ir.types import f32, i64
 from kcompile.keras.exporting import optimized
+from kcompile.onnx.model import to_onnx
+from kcompile.onnx.summary import summarize
 from kcompile.operators.activation import Relu
 from kcompile.operators.attention import Attention
 from kcompile.operators.bidirectional import Bidirectional
@@ -18,7 +22,7 @@ from kcompile.operators.recurrent import Gru, Lstm
 from kcompile.operators.reduction import Sum
 from kcompile.operators.shape import Reshape, Transpose
 from kcompile.passes.account import REST, account
-from kcompile.passes.cost import Cost, Sizes, graph_cost
+from kcompile.passes.cost import PRODUCTS, Cost, Sizes, graph_cost, node_flops
 from tests.passes import models
 
 pytestmark = pytest.mark.torchless
@@ -98,3 +102,13 @@ def test_accounts_add_up(name: str) -> None:
     assert found.before.nodes == len(graph.operators()) and found.after.nodes == len(result.graph.operators())
     assert {e.name for e in found.entries} >= {f.rule for f in result.fired}
     assert all(e.times > 0 and (e.effect or e.name != REST) for e in found.entries)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_products_as_counted_in_the_file(name: str, tmp_path: Path) -> None:
+    """The other count of this house, on ONNX's nodes and ONNX's shapes."""
+    graph = optimized(models.MODELS[name]()).graph
+    path = tmp_path / "m.onnx"
+    path.write_bytes(to_onnx(graph).SerializeToString())
+    products = [n for n in graph.operators() if type(n.op) in PRODUCTS or isinstance(n.op, Einsum)]
+    assert sum(node_flops(n, Sizes(graph)) for n in products) == summarize(path).flops
