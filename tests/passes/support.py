@@ -15,8 +15,9 @@ from kcompile.passes.rewrite import Log, Rule, apply_rules
 from kcompile.runtime.session import run
 from tests.support import close, run_onnx, run_torch
 
-PASSES = {p.name: p for pipeline in (TRAIN, DEPLOY) for p in pipeline.passes}
-RULES: dict[str, Rule] = {r.name: r for p in PASSES.values() if isinstance(p.work, tuple) for r in p.work}
+_ALL = [*TRAIN.passes, *DEPLOY.passes]
+PASSES = {p.name: p for p in _ALL}
+RULES: dict[str, Rule] = {r.name: r for p in _ALL if isinstance(p.work, tuple) for r in p.work}
 # Two batch sizes, two of everything else that is free.
 SIZES = (
     {"N": 1, "M": 2, "T": 6, "H": 7, "W": 5},
