@@ -175,6 +175,7 @@ FLATTEN: tuple[Rule, ...] = (
 SEQUENCES: tuple[Rule, ...] = (
     sequences.time_first,
     sequences.transpose_of_embedding,
+    sequences.transpose_of_moved_embedding,
     sequences.transpose_of_merge,
     sequences.transposes_around,
 )

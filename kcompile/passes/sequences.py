@@ -131,6 +131,16 @@ def transpose_of_embedding(m: Match) -> Value:
     return Embedding()(m.table, Transpose(tuple(perm))(m.ids))
 
 
+@rule("transpose-of-moved-embedding", like(Transpose, like(Embedding, "table", like(Transpose, "ids", bind="inner"))))
+def transpose_of_moved_embedding(m: Match) -> Value:
+    """Where what the ids stand for is moved about too, one transposition does both."""
+    m.used_once("embedding", "inner")
+    perm, rank = m.op("transpose").perm, m.type.rank
+    applies(perm[-1] != rank - 1)
+    before = (*m.op("inner").perm, rank - 1)
+    return Transpose(tuple(before[i] for i in perm))(Embedding()(m.table, m.ids))
+
+
 @rule("transpose-of-merge", like(Transpose, like(Reshape, like(Transpose, "x", bind="inner"))))
 def transpose_of_merge(m: Match) -> Value:
     """A Reshape that joins the last two axes stands between two transposes: they become one before it."""

@@ -143,9 +143,11 @@ def check(seed: int) -> None:
         named = dict(zip(graph.input_names, arrays, strict=True))
         expected, written = run_torch(graph, arrays), run(before.SerializeToString(), named)
         found = {"DEPLOY": run(after.SerializeToString(), named), "TRAIN": run_torch(trained, arrays)}
-        for what, results in {"ONNX": written, **found}.items():
+        for what, results in found.items():
             for got, want, twice in zip(results, expected, written, strict=True):
-                noise = 0.0 if got is twice else 4 * float(np.max(np.abs(twice - want), initial=0))
+                # Two backends on the graph itself: what it makes of roundings.
+                noise = 4 * float(np.max(np.abs(twice - want), initial=0))
+                assert noise < 1e-2, noise
                 close(got, want, 0.0, TOLERANCE * float(np.max(np.abs(want), initial=0.1)) + noise, f"{what}, {sizes}")
 
 
