@@ -9,6 +9,7 @@ import numpy as np
 from onnx import helper
 
 LIMIT = 1 << 20  # elements: a node that makes more than that, and more than it reads, stays a node
+MASK = 1 << 14  # elements: masks of up to 128 steps are stored as what is added
 
 
 def fold(
@@ -91,6 +92,11 @@ def _binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return _one(compute)
 
 
+def _where(arrays: list[np.ndarray], attributes: dict[str, Any]) -> np.ndarray | None:
+    result = np.where(*arrays)
+    return result if result.size <= MASK else None
+
+
 _FOLDABLE: dict[str, Callable[..., Any]] = {
     "Transpose": _one(_transpose),
     "Reshape": _one(_reshape),
@@ -101,6 +107,7 @@ _FOLDABLE: dict[str, Callable[..., Any]] = {
     "Slice": _one(_slice),
     "Cast": _one(_cast),
     "Neg": _one(lambda arrays, attributes: np.negative(arrays[0])),
+    "Where": _one(_where),
     "Add": _binary(np.add),
     "Sub": _binary(np.subtract),
     "Mul": _binary(np.multiply),

@@ -10,6 +10,8 @@ import numpy as np
 from kcompile.ir import DType, Op, Type
 from kcompile.ir.shapes import broadcast, same_dim
 
+LARGEST_MASK = 1 << 16  # elements: a larger causal mask is computed from the positions
+
 
 def masked_score(dtype: DType) -> float:
     """What takes the place of a masked score: so low that it vanishes beside any other, yet finite."""
@@ -189,7 +191,10 @@ class Attention(Op, name="attention"):
             return mask
         queries, keys = o.inputs[0].shape[2], o.inputs[1].shape[2]
         if isinstance(queries, int) and isinstance(keys, int):
-            allowed = o.array(np.tri(queries, keys, dtype=bool), "causal")
+            if queries * keys <= LARGEST_MASK:
+                allowed = o.array(np.tri(queries, keys, dtype=bool), "causal")
+            else:
+                allowed = o.LessOrEqual(o.ints(range(keys)), o.array(np.arange(queries)[:, None], "rows"))
         else:
             zero, one = o.array(np.int64(0)), o.array(np.int64(1))
             rows, columns = (o.Range(zero, o.squeeze(o.size(size), [0]), one) for size in (queries, keys))

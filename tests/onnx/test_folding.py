@@ -57,6 +57,8 @@ CASES = [
     ("Cast", [I > 0], {"to": TensorProto.INT64}, 1),
     ("Neg", [A], {}, 1),
     ("Neg", [I], {}, 1),
+    ("Where", [A > 0, A, A[0, 0]], {}, 1),
+    ("Where", [np.tri(3, 4, dtype=bool), np.zeros((), np.float32), np.full((), -1e9, np.float32)], {}, 1),
     ("Add", [A, A[0, 0]], {}, 1),
     ("Add", [I, ints(2**63 - 1)], {}, 1),
     ("Sub", [np.float32(1) + A, A], {}, 1),
@@ -106,6 +108,7 @@ def test_every_foldable_operator_has_a_case() -> None:
         ("Cast", [A], {"to": TensorProto.FLOAT16}),
         ("Cast", [A], {"to": TensorProto.BFLOAT16}),
         ("Cast", [I], {"to": TensorProto.BOOL}),
+        ("Where", [np.tri(200, dtype=bool), np.zeros((), np.float32), np.ones((), np.float32)], {}),
         ("Add", [np.zeros((2048, 1), np.float32), np.zeros((1, 2048), np.float32)], {}),
     ],
 )

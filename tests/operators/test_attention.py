@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from kcompile.errors import InferError
+from kcompile.ir import Type
+from kcompile.ir.types import f32
+from kcompile.onnx.model import to_onnx
 from kcompile.operators.attention import Attention, masked_score
 from tests.operators.gradients import check_gradients
 from tests.oracle import arrays, keras
-from tests.support import check_op
+from tests.support import check_op, graph_of
 
 OPSETS = (17, 20, 23)
 NAMED = {(0, 0): "N", (1, 0): "N", (2, 0): "N", (0, 2): "T", (1, 2): "S", (2, 2): "S"}
@@ -73,6 +76,14 @@ def test_values(kind, op, groups, queries, keys):
         dims |= {(3, mask.ndim - 2): "T", (3, mask.ndim - 1): "S"}
     for symbols in ({(0, 0): "N", (1, 0): "N", (2, 0): "N"}, dims):
         check_op(op, q, k, v, mask, expected=expected, dims=symbols, opsets=OPSETS)
+
+
+def test_a_large_causal_mask_is_computed_from_positions():
+    shape = (1, 1, 300, 2)
+    q, k, v = random(*shape), random(*shape), random(*shape)
+    check_op(Attention(causal=True), q, k, v, expected=attended(Attention(causal=True), q, k, v, None).numpy())
+    model = to_onnx(graph_of(Attention(causal=True), *[Type(f32, shape)] * 3))
+    assert max(np.prod(t.dims) for t in model.graph.initializer) == 300
 
 
 @pytest.mark.parametrize("kind", ["none", "full", "shared", "padding"])
