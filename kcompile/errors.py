@@ -13,7 +13,8 @@
     ├── UnsupportedError (NotImplementedError)
     │                                   3  a known thing that the target can't express
     ├── CheckError (AssertionError)     4  a file that doesn't compute what the model computes
-    └── MissingError (RuntimeError)     5  a package or a device that isn't here
+    ├── MissingError (RuntimeError)     5  a package or a device that isn't here
+    └── StoppedError                  130  training that Ctrl-C ended; says how to go on
 
 Each class also derives from the built-in that Keras users expect to catch. ``exit_code`` is the
 process's exit status when the command line ends with that error.
@@ -81,6 +82,12 @@ class MissingError(KcompileError, RuntimeError):
     """A package or a device that is not here; says how to get it."""
 
     exit_code = 5
+
+
+class StoppedError(KcompileError):
+    """Training that Ctrl-C ended; says what is kept and how to go on."""
+
+    exit_code = 130  # what shells give for Ctrl-C
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -9,8 +9,7 @@ import click
 
 from kcompile.cli import output
 from kcompile.cli.explain import explained, explanation
-from kcompile.cli.script import Loaded, call_user, load_model
-from kcompile.errors import ScriptError, UsageError
+from kcompile.cli.script import call_user, load_model, train_function
 
 
 class Batch(click.ParamType):
@@ -78,7 +77,7 @@ def command(
     if weights is not None:
         loaded.model.load_weights(weights)
     if train:
-        _train(loaded)
+        call_user(train_function(loaded, "--train"), loaded.source, loaded.model)
     report = exporting.export(loaded.model, path, opset=opset, target=kind, batch=batch, verify=not no_verify)
     data = report.to_dict()
     text = report_text(report)
@@ -89,15 +88,6 @@ def command(
     if report.verified is not None and report.verified.weak:
         output.words(f"kcompile: warning: the check is weak: {report.verified.weak}")
     return output.Result(data, text, as_json)
-
-
-def _train(loaded: Loaded) -> None:
-    function = loaded.namespace.get("train")
-    if not loaded.namespace:
-        raise UsageError("--train needs a script with a function train(model); a .keras file has none")
-    if not callable(function):
-        raise ScriptError(f"{loaded.source}: --train needs a function train(model), the script defines none")
-    call_user(function, loaded.source, loaded.model)
 
 
 def report_text(report: Any) -> str:

@@ -10,11 +10,12 @@ import click
 
 from kcompile import __version__
 from kcompile.cli import output
-from kcompile.errors import KcompileError, did_you_mean
+from kcompile.errors import KcompileError, StoppedError, did_you_mean
 
 # Verb -> module in kcompile.cli; loaded when used, so that `kcompile --help` is quick.
 VERBS = {
     "export": "export",
+    "train": "train",
     "optimize": "optimize",
     "info": "info",
     "graph": "graph",
@@ -26,6 +27,7 @@ VERBS = {
 }
 HELP = {
     "export": "Write a model as a small, verified ONNX file.",
+    "train": "Train a script's model; stop it and go on, with a report.",
     "optimize": "Make any ONNX file smaller and faster, and prove it.",
     "info": "Inputs, outputs, operators, parameters and FLOPs of an ONNX file.",
     "graph": "A model's graph as text or as a drawing.",
@@ -35,9 +37,6 @@ HELP = {
     "profile": "Where a model's time goes: by layer and by operator.",
     "bench": "Latency and throughput of an ONNX file.",
 }
-
-
-INTERRUPTED = 130  # what shells give for Ctrl-C
 
 
 class Verbs(click.Group):
@@ -67,7 +66,7 @@ class Verbs(click.Group):
 def cli(debug: bool) -> None:
     """Compile Keras-style models: trace, optimise, train, and deliver a verified ONNX file.
 
-    Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported, 4 a check failed or models differ, 5 a package or device is missing.
+    Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported, 4 a check failed or models differ, 5 a package or device is missing, 130 interrupted.
     """
 
 
@@ -91,7 +90,7 @@ def run(argv: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        return _fail(error, "interrupted", INTERRUPTED, debug)
+        return _fail(error, "interrupted", StoppedError.exit_code, debug)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"; see {context.command_path} --help" if context is not None else "; see kcompile --help"

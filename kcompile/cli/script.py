@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kcompile.cli.alias import keras_alias
+from kcompile.cli.constants import with_constants
 from kcompile.errors import KcompileError, ScriptError, UsageError, did_you_mean
 
 
@@ -24,9 +26,12 @@ class Loaded:
     source: Path
 
 
-def load_model(source: str, name: str | None = None, custom: tuple[str, ...] = ()) -> Loaded:
+def load_model(
+    source: str, name: str | None = None, custom: tuple[str, ...] = (), constants: Mapping[str, str] | None = None
+) -> Loaded:
     """The model of a script or of a ``.keras`` / ``.h5`` file; ``custom`` scripts are run first.
 
+    ``constants`` are other values for what the script assigns at its top (`kcompile.cli.constants`).
     Raises ScriptError naming file and line for a script that fails, holds no model or several.
     """
     for script in custom:
@@ -40,11 +45,11 @@ def load_model(source: str, name: str | None = None, custom: tuple[str, ...] = (
         return Loaded(load_file(path), {}, path)
     if path.suffix != ".py":
         raise UsageError(f"{source}: expected a Python script (.py) or a Keras file (.keras)")
-    namespace = run_script(path)
+    namespace = run_script(path, constants)
     return Loaded(find_model(namespace, path, name), namespace, path)
 
 
-def run_script(path: Path) -> dict[str, Any]:
+def run_script(path: Path, constants: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The script's namespace after running it as a module, not as ``__main__``.
 
     Raises ScriptError with file and line for a syntax error, an exception or a ``sys.exit``.
@@ -55,7 +60,12 @@ def run_script(path: Path) -> dict[str, Any]:
     module.__file__ = str(path)
     # Pickle and dataclasses look a class's module up; a name of its own hides no library (a script random.py, say).
     sys.modules[module.__name__] = module
-    call_user(lambda: exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__), path)
+
+    def execute() -> None:
+        tree = ast.parse(path.read_bytes(), str(path))
+        exec(compile(with_constants(tree, constants or {}), str(path), "exec"), module.__dict__)
+
+    call_user(execute, path)
     return module.__dict__
 
 
@@ -105,6 +115,16 @@ def _call(function: Any, name: str, path: Path) -> Any:
     if not isinstance(made, Layer):
         raise ScriptError(f"{path}: {name}() returned {type(made).__name__}, not a model")
     return made
+
+
+def train_function(loaded: Loaded, what: str) -> Any:
+    """The script's ``train``, which ``what`` needs."""
+    if not loaded.namespace:
+        raise UsageError(f"{what} needs a script with a function train(model); a .keras file has none")
+    function = loaded.namespace.get("train")
+    if not callable(function):
+        raise ScriptError(f"{loaded.source}: {what} needs a function train(model), the script defines none")
+    return function
 
 
 def call_user(function: Any, path: Path, *args: Any) -> Any:

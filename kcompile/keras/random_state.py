@@ -17,10 +17,19 @@ def make_seed() -> int:
     return python_random.randint(1, int(1e9))
 
 
+_LAST_SEED: list[int] = []
+
+
+def last_seed() -> int | None:
+    """What `set_random_seed` was last called with, for reports."""
+    return _LAST_SEED[-1] if _LAST_SEED else None
+
+
 def set_random_seed(seed: int) -> None:
     """Seed Python's, numpy's and torch's generators; torch's at the latest when it is loaded."""
     if not isinstance(seed, int):
         raise ValueError(f"Expected `seed` argument to be an integer. Received: seed={seed} (of type {type(seed)})")
+    _LAST_SEED[:] = [seed]
     python_random.seed(seed)
     np.random.seed(seed)
     backend.seed_engine(seed)

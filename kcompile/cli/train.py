@@ -1,0 +1,164 @@
+"""``kcompile train``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kcompile.cli import output
+from kcompile.cli.constants import parsed
+from kcompile.cli.script import Loaded, call_user, load_model, train_function
+from kcompile.errors import StoppedError, UsageError
+from kcompile.files.atomic import replacing
+
+if TYPE_CHECKING:
+    from kcompile.cli.fitting import Fit, Fitting
+
+POSITIVE = click.IntRange(min=1)
+
+
+@click.command("train", cls=output.Command, short_help="Train a script's model; stop it and go on, with a report.")
+@click.argument("source", metavar="SCRIPT")
+@click.option("--name", help="Which model of the script.")
+@click.option("--epochs", type=POSITIVE, metavar="N", help="Epochs of each fit, in place of the script's.")
+@click.option("--batch-size", type=POSITIVE, metavar="N", help="Batch size of each fit, in place of the script's.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another value for a script's constant.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped, to the same weights.")
+@click.option(
+    "--checkpoint-dir", metavar="DIR", help="Keep the checkpoint here (default: SCRIPT.checkpoint, till done)."
+)
+@click.option("--tensorboard", metavar="DIR", help="Write event files for TensorBoard.")
+@click.option("--report", metavar="FILE.html", help="Write curves, configuration and environment as one page.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where to train.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+@click.option("-o", "--output", "target", metavar="FILE.keras|FILE.onnx", help="Where to write the trained model.")
+def command(
+    source: str,
+    name: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    checkpoint_dir: str | None,
+    tensorboard: str | None,
+    report: str | None,
+    device: str,
+    as_json: bool,
+    target: str | None,
+) -> output.Result:
+    """Call `train(model)` of SCRIPT; the options hold for every fit in it.
+
+    Ctrl-C ends the running epoch and keeps history and checkpoint, a second one stops at once; the same command with
+    --resume goes on. Without -o the trained weights are left to what the script saves.
+    """
+    from kcompile.cli.fitting import Fitting
+    from kcompile.keras.scopes import device as placed
+
+    page = None if report is None else _writable(report, "--report", (".html", ".htm"))
+    model_file = None if target is None else _writable(target, "-o", (".keras", ".onnx"))
+    folder = Path(checkpoint_dir or f"{Path(source).stem}.checkpoint")
+    constants = parsed(settings)
+    fitting = Fitting(folder, epochs, batch_size, lambda number: _tensorboard(tensorboard, number))
+    _check_checkpoint(fitting, resume)
+    began = time.perf_counter()
+    told = {"script": source, "device": device, "resumed": resume, "epochs": epochs, "batch size": batch_size}
+    told = {k: v for k, v in told.items() if v is not None} | {f"--set {k}": v for k, v in constants.items()}
+    with placed(device):
+        loaded = load_model(source, name, constants=constants)
+        function = train_function(loaded, "train")
+        stop = _train(fitting, function, loaded)
+        seconds = time.perf_counter() - began
+        if page is not None:
+            _report(page, loaded, fitting.fits, told, f"{'Stopped' if stop else 'Done'} after {seconds:.1f} s in all.")
+        if stop:
+            raise StoppedError(_kept(fitting)) from stop
+        if model_file is not None:
+            _write(loaded.model, model_file)
+    if checkpoint_dir is None:
+        fitting.forget()
+    return _result(loaded, fitting.fits, seconds, [f for f in (model_file, page) if f is not None], as_json)
+
+
+def _writable(path: str, option: str, suffixes: tuple[str, ...]) -> Path:
+    """``path``, which shall not turn out to be wrong after hours of training."""
+    found = Path(path)
+    if found.suffix not in suffixes:
+        raise UsageError(f"{option} {path}: expected a name that ends in {' or '.join(suffixes)}")
+    if not found.parent.is_dir():
+        raise UsageError(f"{option} {path}: the folder {found.parent} does not exist")
+    return found
+
+
+def _tensorboard(folder: str | None, number: int) -> list[Any]:
+    """The callback for the fit of that number: the first writes into the folder itself."""
+    from kcompile.keras.callbacks import TensorBoard
+
+    if folder is None:
+        return []
+    return [TensorBoard(folder if number == 1 else Path(folder) / f"fit{number}")]
+
+
+def _check_checkpoint(fitting: Fitting, resume: bool) -> None:
+    found = fitting.checkpoints()
+    if found and not resume:
+        raise UsageError(f"{fitting.folder} holds the checkpoint of an earlier run: go on with --resume, or delete it")
+    if resume and not found:
+        output.words(f"kcompile: no checkpoint in {fitting.folder}, starting with the first epoch")
+
+
+def _train(fitting: Fitting, function: Any, loaded: Loaded) -> KeyboardInterrupt | None:
+    """Run the script's function; returns the Ctrl-C that ended it."""
+    try:
+        with fitting.of_script():
+            call_user(function, loaded.source, loaded.model)
+    except KeyboardInterrupt as stop:
+        return stop
+    if not fitting.fits:
+        output.words(
+            "kcompile: warning: train(model) called no fit; there is no checkpoint, and options of fit had no effect"
+        )
+    return None
+
+
+def _kept(fitting: Fitting) -> str:
+    """What is left of a stopped run, in one line."""
+    if not fitting.checkpoints():
+        return "stopped before an epoch was kept; there is nothing to go on with"
+    fit = fitting.fits[-1]
+    after = f" after epoch {fit.done} of {fit.epochs}" if fit.done else ""
+    return f"stopped{after}; the checkpoint is in {fitting.folder}, go on with the same command and --resume"
+
+
+def _report(page: Path, loaded: Loaded, fits: list[Fit], told: dict[str, Any], note: str) -> None:
+    from kcompile.cli.training_report import to_html
+
+    text = to_html(f"Training of {loaded.source.name}", fits, told, note)
+    with replacing(page) as stream:
+        stream.write(text.encode())
+
+
+def _write(model: Any, path: Path) -> None:
+    if path.suffix == ".keras":
+        model.save(path)
+    else:
+        from kcompile.keras import exporting
+
+        exporting.export(model, path)
+
+
+def _result(loaded: Loaded, fits: list[Fit], seconds: float, files: list[Path], as_json: bool) -> output.Result:
+    shown = [
+        {"model": f.model.name, "epochs": f.done, "of": f.epochs, "best": f.best, "history": f.curves} for f in fits
+    ]
+    data = {"source": str(loaded.source), "seconds": seconds, "fits": shown, "files": [str(f) for f in files]}
+    lines = []
+    for fit in fits:
+        best = f"best {fit.best['epoch']} ({fit.best['by']} {fit.best['value']:.4g})" if fit.best else "no loss"
+        last = "  ".join(f"{k} {v[-1]:.4g}" for k, v in fit.curves.items())
+        lines.append(f"{fit.model.name}  epoch {fit.done} of {fit.epochs}, {best}  {last}")
+    lines.append(f"time    {seconds:.1f} s")
+    lines += [f"wrote   {', '.join(map(str, files))}"] if files else []
+    return output.Result(data, "\n".join(lines), as_json)
