@@ -89,19 +89,23 @@ class Step:
         leaves = tree.flatten(batch)
         kinds = [None if a is None else (a.dtype, a.shape) for a in leaves]
         if kinds != self.kinds:  # most batches are like the one before
-            if self.signature is None or not self.signature.accepts(batch):
-                self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
-                self.batch_size = max((len(a) for a in leaves if a is not None and a.ndim), default=1)
-                self._compile(batch)
+            self.prepare(batch)
             self.kinds = kinds
         outputs = self._run([a for a in leaves if a is not None])
         return tree.pack_like(self.output_structure, outputs)
+
+    def prepare(self, batch: Any) -> None:
+        """Trace and generate code for batches of this kind, where what is there does not fit."""
+        if self.signature is None or not self.signature.accepts(batch):
+            self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
+            self.batch_size = max((len(a) for a in tree.leaves(batch) if a is not None and a.ndim), default=1)
+            self._compile()
 
     def _run(self, tensors: list[Any]) -> Any:
         with backend.engine().no_grad():
             return self.runner(*tensors)
 
-    def _compile(self, batch: Any) -> None:
+    def _compile(self) -> None:
         graph, tracer = self._trace()
         graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
         self.runner = self._lowered(graph, tracer)

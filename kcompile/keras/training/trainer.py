@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kcompile.engine.memory import kept_memory
 from kcompile.errors import UsageError
 from kcompile.keras import backend, config, ops, tree
 from kcompile.keras.callbacks.base import CallbackList, History, ProgbarLogger
@@ -109,7 +110,7 @@ class Trainer(OverridableSteps, Compiling):
         runner.call("on_train_begin")
         # BackupAndRestore may have found more epochs done.
         first = initial_epoch if self._initial_epoch is None else self._initial_epoch
-        with contextlib.closing(run):
+        with contextlib.closing(run), kept_memory():
             for epoch in range(first, epochs):
                 self.reset_metrics()
                 runner.call("on_epoch_begin", epoch)
