@@ -11,6 +11,7 @@ from kcompile.cli import output
 from kcompile.cli.explain import explained, explanation
 from kcompile.cli.export import Batch
 from kcompile.cli.stages import STAGES, Staged, staged
+from kcompile.errors import UsageError
 from kcompile.files.atomic import replacing
 
 FORMS = ("svg", "html", "dot")
@@ -35,6 +36,7 @@ OPEN = 1  # levels of layers that a drawing shows open
 )
 @click.option("-o", "--output", "target", metavar="FILE", help="Write there; .svg, .html and .dot choose the form too.")
 @click.option("--explain", is_flag=True, help="Show what each rule did where, and which were skipped and why.")
+@click.option("--code", is_flag=True, help="The torch code of it; with --stage train of a compiled model's whole step.")
 @click.option("--full", is_flag=True, help="Write large constants out, so that the text parses back.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def command(
@@ -47,6 +49,7 @@ def command(
     depth: int,
     target: str | None,
     explain: bool,
+    code: bool,
     full: bool,
     as_json: bool,
 ) -> output.Result:
@@ -57,7 +60,10 @@ def command(
     suffix = Path(target).suffix[1:] if target is not None else ""
     form = form or (suffix if suffix in FORMS else None)
     found = staged(source, stage, name, custom, batch, explain)
-    shown = drawing(found, form, depth) if form is not None else text_of(found, source, full)
+    if code:
+        shown = code_of(found, source)
+    else:
+        shown = drawing(found, form, depth) if form is not None else text_of(found, source, full)
     if target is not None:
         with replacing(Path(target)) as stream:
             stream.write(shown.encode())
@@ -78,6 +84,19 @@ def text_of(found: Staged, source: str, full: bool) -> str:
     from kcompile.ir import show
 
     return show(found.what, elide=not full)
+
+
+def code_of(found: Staged, source: str) -> str:
+    """The generated torch code: what runs in training, line by line."""
+    if found.is_onnx:
+        raise UsageError(f"{source}: --code shows torch code, which a graph has before the stage onnx")
+    if found.model is not None and found.model.compiled:
+        from kcompile.keras.training.code import step_code
+
+        return step_code(found.model)
+    from kcompile.engine.lower import lower
+
+    return lower(found.what.inference()).code.strip() + "\n"
 
 
 def drawing(found: Staged, form: str, depth: int) -> str:

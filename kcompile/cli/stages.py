@@ -12,10 +12,14 @@ STAGES = ("traced", "optimised", "train", "onnx")
 
 @dataclass(frozen=True)
 class Staged:
-    """A Graph, or from the stage onnx on an ``onnx.ModelProto``; what the passes did on the way, where they ran."""
+    """A Graph, or from the stage onnx on an ``onnx.ModelProto``; what the passes did on the way, where they ran.
+
+    ``model`` is what is trained, at the stage train.
+    """
 
     what: Any
     account: Any = None
+    model: Any = None
 
     @property
     def is_onnx(self) -> bool:
@@ -44,9 +48,10 @@ def staged(
         from kcompile.cli.script import load_model
         from kcompile.keras.tracing import trace
 
-        graph = trace(load_model(source, name, custom).model, batch=batch, training=stage == "train")
+        model = load_model(source, name, custom).model
+        graph = trace(model, batch=batch, training=stage == "train")
         if stage == "train":
-            return _trained(graph)
+            return _trained(graph, model)
     if stage == "traced" and not explain:
         return Staged(graph)
     result = optimized(graph)
@@ -58,11 +63,12 @@ def staged(
     return Staged(graph if stage == "traced" else result.graph, found)
 
 
-def _trained(graph: Any) -> Staged:
+def _trained(graph: Any, model: Any) -> Staged:
     """The forward pass of a training step after the passes that `fit` runs."""
+    from kcompile.keras.training.rewrites import TRAINING
     from kcompile.keras.training.steps import evaluate_torch
     from kcompile.passes.account import account
-    from kcompile.passes.pipeline import TRAIN, optimize
+    from kcompile.passes.pipeline import optimize
 
-    result = optimize(graph, TRAIN, evaluate=evaluate_torch)
-    return Staged(result.graph, account(graph, result, TRAIN))
+    result = optimize(graph, TRAINING, evaluate=evaluate_torch)
+    return Staged(result.graph, account(graph, result, TRAINING), model)

@@ -44,7 +44,17 @@ def test_json(kc: Run) -> None:
     assert set(found) == {"path", "explain"}
 
 
+def test_code(kc: Run) -> None:
+    forward = kc("graph", "model.py", "--stage", "train", "--code")
+    assert forward.code == 0 and forward.out.startswith("def forward(self, ") and "torch._C._nn.linear(" in forward.out
+    with open("model.py", "a") as script:
+        script.write('\nmodel.compile("adam", "mse")\n')
+    step = kc("graph", "model.py", "--stage", "train", "--code")
+    assert step.out.startswith("# forward pass\ndef forward") and "adam_step(" in step.out
+
+
 ERRORS = [
+    (["model.py", "--stage", "onnx", "--code"], 2, "--code shows torch code"),
     (["model.onnx", "--stage", "train"], 2, "an ONNX file is not trained"),
     (["model.onnx", "--explain"], 2, "give --stage optimised"),
     (["model.py", "--stage", "trained"], 2, "--stage"),
