@@ -188,3 +188,9 @@ def test_what_has_no_train_or_no_fit(kc: Run, train: Run) -> None:
         SCRIPT.replace("model.fit(x, x.sum(1), batch_size=8,", "model.fit(iter([(x, x.sum(1))] * 9),")
     )
     assert "--batch-size: the batches" in train("--batch-size", "3").err
+
+
+def test_tensorboard_has_a_folder_for_each_fit(train: Run) -> None:
+    pytest.importorskip("tensorboard")
+    assert train("--tensorboard", "tb", "--epochs", "1", "--set", "PHASES=2").code == 0
+    assert all(list(Path(folder).glob("events.*")) for folder in ("tb/train", "tb/validation", "tb/fit2/train"))
