@@ -46,7 +46,8 @@ class Compiling:
         """Choose optimizer, losses and metrics, by name or object, for one output or each of several.
 
         ``steps_per_execution`` batches run between one call of the callbacks' batch methods and the next.
-        ``jit_compile=True`` hands the generated step to torch.compile, which needs a C++ compiler;
+        ``jit_compile=True`` hands the generated step to torch.compile, which needs a C++ compiler; ``"auto"``
+        does not, since on a CPU it rarely gains what compiling costs (docs/benchmarks.md);
         ``run_eagerly=True`` runs the model's Python for each batch, operator by operator.
         """
         if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
