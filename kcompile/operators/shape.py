@@ -156,6 +156,9 @@ class Split(Op, name="split"):
     def onnx(self, o: Any, x: str) -> tuple[str, ...]:
         if len(self.sizes) == 1:
             return (x,)
+        if len(set(self.sizes)) == 1 and isinstance(self.sizes[0], Dim):
+            number = {"num_outputs": len(self.sizes)} if o.opset >= 18 else {}
+            return o.Split(x, axis=normal_axis(self.axis, o.inputs[0].rank), outputs=len(self.sizes), **number)
         # The sizes as an input: Split-18 wants them or num_outputs, Split-13 knows no num_outputs.
         axis = normal_axis(self.axis, o.inputs[0].rank)
         return o.Split(x, o.shape(self.sizes), axis=axis, outputs=len(self.sizes))
