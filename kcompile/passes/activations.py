@@ -7,6 +7,7 @@ factor stands, and whether something is divided or multiplied make no difference
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from kcompile.ir import Op, Value
 from kcompile.ir.shapes import normal_axes
@@ -57,33 +58,37 @@ def _made(m: Match, op: Op, x: Value) -> Value:
     return result
 
 
-def _gate(m: Match, kind: type[Op] | tuple[type[Op], ...]) -> tuple[Value, Value, Terms]:
-    """x and g of a product in which an operator ``kind`` makes g out of x; and the product's terms."""
+Fits = Callable[[Value, Value], bool]
+
+
+def _gate(m: Match, kind: type[Op] | tuple[type[Op], ...], fits: Fits) -> tuple[Value, Value, Terms]:
+    """x and g of a product in which an operator ``kind`` makes g out of what ``fits`` x; and the product's terms."""
     for gate in inside(m.root, kind):
+        if m.uses(gate) != 1:
+            continue
         within = _first(gate)
-        for x in (within, *inside(within, Op, 3)):
-            found = terms(m.root, (gate, x)) if x.type == m.type else {}
-            if power(x, gate) in found and m.uses(gate) == 1:
-                return x, gate, found
+        for x in (within, *inside(within, Op)):
+            if x.type == m.type and fits(within, x):
+                found = terms(m.root, (gate, x))
+                if power(x, gate) in found:
+                    return x, gate, found
     raise Skip
 
 
 @rule("gelu", like(_PRODUCTS, bind="product"))
 def gelu(m: Match) -> Value:
     """x / 2 * (1 + erf(x / sqrt(2)))."""
-    x, erf, found = _gate(m, Erf)
+    x, erf, found = _gate(m, Erf, lambda y, x: _is(m, y, {power(x): math.sqrt(0.5)}, x))
     applies(same(found, {power(x): 0.5, power(x, erf): 0.5}, m.type.dtype))
-    applies(_is(m, _first(erf), {power(x): math.sqrt(0.5)}, x))
     return _made(m, Gelu(), x)
 
 
 @rule("gelu-tanh", like(_PRODUCTS, bind="product"))
 def gelu_tanh(m: Match) -> Value:
     """x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))."""
-    x, tanh, found = _gate(m, Tanh)
+    linear, cubic = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+    x, tanh, found = _gate(m, Tanh, lambda y, x: _is(m, y, {power(x): linear, power((x, 3.0)): cubic}, x))
     applies(same(found, {power(x): 0.5, power(x, tanh): 0.5}, m.type.dtype))
-    factor = math.sqrt(2 / math.pi)
-    applies(_is(m, _first(tanh), {power(x): factor, power((x, 3.0)): 0.044715 * factor}, x))
     return _made(m, Gelu(approximate=True), x)
 
 
@@ -178,7 +183,7 @@ def hard_sigmoid(m: Match) -> Value:
 @rule("hard-silu", like(_PRODUCTS, bind="product"))
 def hard_silu(m: Match) -> Value:
     """x times its hard sigmoid, the division by 6 anywhere."""
-    x, gate, found = _gate(m, (Clip, HardSigmoid))
+    x, gate, found = _gate(m, (Clip, HardSigmoid), lambda y, x: y is x or isinstance(y.op, (Add, Multiply, Divide)))
     applies(found.keys() == {power(x, gate)})
     factor = found[power(x, gate)]
     if isinstance(gate.op, HardSigmoid):

@@ -24,7 +24,7 @@ ARITHMETIC = (Add, Subtract, Multiply, Divide, Negative, Square, Power, Sqrt, Rs
 ONE: Product = frozenset()
 # A formula of one activation or norm has no more terms, and is no deeper.
 MOST_TERMS = 8
-DEPTH = 6
+DEPTH = 5
 # Constants of a formula have the digits that their author cared for, and those of their dtype.
 DIGITS = 1e-5
 
@@ -63,7 +63,7 @@ def same(found: Terms, wanted: Terms, dtype: DType) -> bool:
     return found.keys() == wanted.keys() and all(math.isclose(found[k], wanted[k], rel_tol=digits) for k in wanted)
 
 
-def inside(value: Value, kind: type | tuple[type, ...], depth: int = 4) -> Iterator[Value]:
+def inside(value: Value, kind: type | tuple[type, ...], depth: int = 3) -> Iterator[Value]:
     """Values of an operator ``kind`` in the arithmetic that ends in ``value``, the nearest first."""
     level = [value]
     for _ in range(depth):

@@ -66,11 +66,9 @@ def norm(m: Match) -> Value:
 
 
 def _spreads(formula: Value) -> list[_Spread]:
-    """The variances by whose root something in the formula is divided."""
-    if not any(inside(formula, (Sqrt, Rsqrt, Power))):
-        return []
-    roots = {v: None for product in terms(formula) for v, exponent in product if exponent == -0.5}
-    return [s for s in map(_spread, roots) if s is not None]
+    """The variances of whose roots something in the formula is made."""
+    roots = dict.fromkeys(v.inputs[0] for v in inside(formula, (Sqrt, Rsqrt, Power)))
+    return [s for v in roots if v is not None and (s := _spread(v)) is not None]
 
 
 def _operands(spread: _Spread) -> list[tuple[Value, Value | None]]:
