@@ -154,9 +154,9 @@ class _Writer:
             parts = [self.keys[v][0] if v in self.keys else ("one", id(v)) for v in node.inputs]
             place = places.pop()
             for i, result in enumerate(node.results):
-                number = numbers.setdefault((node.op, i, *parts), len(numbers))
-                self.keys[result] = (number, place)
-                self.members.setdefault(number, {})[place] = result
+                group = numbers.setdefault((node.op, i, *parts), len(numbers))
+                self.keys[result] = (group, place)
+                self.members.setdefault(group, {})[place] = result
         for key, column in self.members.items():
             self.places[key] = sorted(column)
             # Alone among many it has nothing to be put together with, nor has what depends on it.
@@ -234,12 +234,12 @@ class _Writer:
         if name in UNARY:
             return self._call(UNARY[name], operands[0])
         if name in BINARY:
-            found = self._binary(name, operands, inputs)
+            found = self._binary(name, operands, inputs, places)
             if found is not None:
                 return found
         return self._each(node, operands, len(places))
 
-    def _binary(self, name: str, operands: list[Any], inputs: list[Value | None]) -> Any:
+    def _binary(self, name: str, operands: list[Any], inputs: list[Value | None], places: list[int]) -> Any:
         """(column, column) or (column, number) as one call; None where an operand is neither."""
         if operands[0] is None and name in COMMUTATIVE:
             operands, inputs = operands[::-1], inputs[::-1]
@@ -249,7 +249,7 @@ class _Writer:
                 return self._call(BINARY[name], *operands)
             column, factor = scaled
             return self.tracer.create_proxy(
-                "call_function", BINARY[name], (operands[0], self._narrowed(*column)), {"alpha": factor}
+                "call_function", BINARY[name], (operands[0], self._narrowed(column, places)), {"alpha": factor}
             )
         single = inputs[1] if operands[1] is None else inputs[0]
         if single is None or single.type.shape != ():
@@ -260,16 +260,15 @@ class _Writer:
             return self._call(torch._foreach_add, self._alike(torch._foreach_neg, operands[1]), self._number(single))
         return None
 
-    def _scaled(self, value: Value | None) -> tuple[tuple[Key, list[int]], Any] | None:
+    def _scaled(self, value: Value | None) -> tuple[Key, Any] | None:
         """(column, number) where a value is their product: sums take the number as ``alpha``."""
         if value is None or value.op.name != "multiply":
             return None
-        places = self.places[self.keys[value][0]]
         for column, factor in (value.inputs, value.inputs[::-1]):
             if column is None or factor is None or column not in self.keys or factor in self.keys:
                 continue
             if factor.type.shape == () and column.type.shape == value.type.shape:
-                return (self.keys[column][0], places), self._number(factor)
+                return self.keys[column][0], self._number(factor)
         return None
 
     def _clipped(self, op: Any, column: Any) -> Any:

@@ -167,3 +167,23 @@ def test_gradients_that_lie_otherwise_in_memory_than_their_variables() -> None:
     # The first step of Adam is the rate times the gradient's sign.
     for v, sign in zip(variables, (signs, signs.t()), strict=True):
         np.testing.assert_allclose(v.numpy(), 1 - 0.1 * sign, rtol=1e-5)
+
+
+class HalfScaled(keras.optimizers.Optimizer):
+    """Matrices go on by the gradient times the rate, vectors become it."""
+
+    def __init__(self) -> None:
+        super().__init__(learning_rate=0.1)
+
+    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
+        step = ops.multiply(gradient, learning_rate)
+        if len(variable.shape) == 2:
+            self.assign_sub(variable, step)
+        else:
+            self.assign(variable, step)
+
+
+def test_a_product_of_all_that_only_some_subtract() -> None:
+    update, variables = updated(4, HalfScaled())
+    update([torch.full(v.shape, float(i)) for i, v in enumerate(variables)])
+    np.testing.assert_allclose([v.numpy().flat[0] for v in variables], [1.0, 0.1, 0.8, 0.3], rtol=1e-6)
