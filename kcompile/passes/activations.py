@@ -75,10 +75,15 @@ def _gate(m: Match, kind: type[Op] | tuple[type[Op], ...], fits: Fits) -> tuple[
     raise Skip
 
 
+def _scaled(m: Match, value: Value, wanted: Terms, x: Value) -> bool:
+    """Whether these are the terms of a product: nothing else is read any further."""
+    return isinstance(value.op, _PRODUCTS) and _is(m, value, wanted, x)
+
+
 @rule("gelu", like(_PRODUCTS, bind="product"))
 def gelu(m: Match) -> Value:
     """x / 2 * (1 + erf(x / sqrt(2)))."""
-    x, erf, found = _gate(m, Erf, lambda y, x: _is(m, y, {power(x): math.sqrt(0.5)}, x))
+    x, erf, found = _gate(m, Erf, lambda y, x: _scaled(m, y, {power(x): math.sqrt(0.5)}, x))
     applies(same(found, {power(x): 0.5, power(x, erf): 0.5}, m.type.dtype))
     return _made(m, Gelu(), x)
 
@@ -87,7 +92,7 @@ def gelu(m: Match) -> Value:
 def gelu_tanh(m: Match) -> Value:
     """x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))."""
     linear, cubic = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
-    x, tanh, found = _gate(m, Tanh, lambda y, x: _is(m, y, {power(x): linear, power((x, 3.0)): cubic}, x))
+    x, tanh, found = _gate(m, Tanh, lambda y, x: _scaled(m, y, {power(x): linear, power((x, 3.0)): cubic}, x))
     applies(same(found, {power(x): 0.5, power(x, tanh): 0.5}, m.type.dtype))
     return _made(m, Gelu(approximate=True), x)
 
