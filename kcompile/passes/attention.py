@@ -12,9 +12,10 @@ from kcompile.ir.shapes import normal_axis
 from kcompile.operators.activation import Softmax
 from kcompile.operators.arithmetic import Add, Divide, Multiply
 from kcompile.operators.attention import Attention
+from kcompile.operators.creation import Range
 from kcompile.operators.linear import Dense, MatMul
-from kcompile.operators.logic import Where
-from kcompile.operators.shape import Reshape, Transpose
+from kcompile.operators.logic import GreaterEqual, LessEqual, Where
+from kcompile.operators.shape import ExpandDims, Reshape, Transpose
 from kcompile.passes.expressions import scalar
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, Skip, applies, require, rule
@@ -99,6 +100,29 @@ def causal_mask(m: Match) -> Value:
     require(hidden.dtype == bool or bool(np.all(hidden[~seen] <= _LOW)), "hidden keys still count")
     result: Value = op.replace(causal=True)(m.q, m.k, m.v, None)
     return result
+
+
+@rule(
+    "causal-positions", like(Attention, "q", "k", "v", like((GreaterEqual, LessEqual), "first", "second", bind="seen"))
+)
+def causal_positions(m: Match) -> Value:
+    """The same where the mask compares the queries' positions with the keys'."""
+    op, scores = m.op("attention"), (m.q.type.shape[2], m.k.type.shape[2])
+    later = isinstance(m.op("seen"), GreaterEqual)
+    rows, columns = (m.first, m.second) if later else (m.second, m.first)
+    applies(not op.causal and m.seen.type.shape == (1,) * (m.seen.type.rank - 2) + scores)
+    applies(rows.type.shape[-2:] == (scores[0], 1) and columns.type.shape[-1] == scores[1])
+    applies(_counts(rows) and _counts(columns))
+    result: Value = op.replace(causal=True)(m.q, m.k, m.v, None)
+    return result
+
+
+def _counts(positions: Value) -> bool:
+    """Whether these are 0, 1, 2, ..., in any shape of one axis and ones."""
+    while isinstance(positions.op, (Reshape, ExpandDims)):
+        positions = positions.inputs[0]  # type: ignore[assignment]
+    op = positions.op
+    return isinstance(op, Range) and op.start == 0 and op.step == 1
 
 
 @rule("drop-mask", like(Attention, "q", "k", "v", "=mask"))

@@ -119,6 +119,7 @@ COMPOSITES: tuple[Rule, ...] = (
     norms.norm_shift,
     attention.attention,
     attention.causal_mask,
+    attention.causal_positions,
 )
 # One kernel in torch that overflows nowhere. In ONNX the first two are more operators than what was written,
 # and ONNX Runtime's ReduceLogSumExp takes 1.5 to 9 times as long as Exp, ReduceSum and Log.
