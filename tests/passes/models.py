@@ -16,9 +16,11 @@ from kcompile.operators.convolution import Conv, ConvTranspose
 from kcompile.operators.einsum import Einsum
 from kcompile.operators.image import Resize
 from kcompile.operators.linear import Dense, MatMul
+from kcompile.operators.logic import Where
+from kcompile.operators.math import Erf, Exp, Sqrt
 from kcompile.operators.normalization import BatchNorm, LayerNorm
 from kcompile.operators.pooling import AveragePool, MaxPool
-from kcompile.operators.reduction import Max, Mean
+from kcompile.operators.reduction import Max, Mean, Sum
 from kcompile.operators.shape import Concat, Expand, Pad, Reshape, Slice, Transpose
 
 N = symbol("N")
@@ -170,8 +172,36 @@ def transformer() -> Graph:
     return net.graph("transformer", [x], net.dense(Slice((0, 0, 0), (None, 1, None), (1, 1, 1))(y), "head", 2))
 
 
+def written() -> Graph:
+    """The same in arithmetic: layer norm, scaled and masked attention, gelu; nothing but primitives."""
+    net, x = Net(), input_value("x", Type(f32, (N, 5, 6)))
+
+    def number(value: float) -> Value:
+        return constant(np.float32(value))
+
+    def layer_norm(v: Value, name: str) -> Value:
+        centred = Subtract()(v, Mean((-1,), True)(v))
+        root = Sqrt()(Add()(Mean((-1,), True)(Multiply()(centred, centred)), number(0.1)))
+        scaled = Multiply()(net.weight(f"{name}/gamma", 6), Divide()(centred, root))
+        return Add()(scaled, net.weight(f"{name}/beta", 6))
+
+    def heads(v: Value, name: str) -> Value:
+        return Transpose((0, 2, 1, 3))(Reshape((N, 5, 2, 3))(net.dense(v, name, 6)))
+
+    y = layer_norm(x, "ln1")
+    scores = Divide()(MatMul()(heads(y, "q"), Transpose((0, 1, 3, 2))(heads(y, "k"))), number(3**0.5))
+    scores = Where()(constant(np.tri(5, dtype=bool)), scores, number(-1e9))
+    exponentials = Exp()(Subtract()(scores, Max((-1,), True)(scores)))
+    weights = Divide()(exponentials, Sum((-1,), True)(exponentials))
+    y = Reshape((N, 5, 6))(Transpose((0, 2, 1, 3))(MatMul()(weights, heads(y, "v"))))
+    x1 = Add()(x, net.dense(y, "o", 6))
+    y = net.dense(layer_norm(x1, "ln2"), "up", 8)
+    y = Multiply()(Multiply()(number(0.5), y), Add()(number(1), Erf()(Divide()(y, number(2**0.5)))))
+    return net.graph("written", [x], Add()(x1, net.dense(y, "down", 6)))
+
+
 MODELS: dict[str, Callable[[], Graph]] = {
     "digits": digits, "digits_flat": lambda: digits(True), "unet": unet, "resnet": resnet, "mobilenet": mobilenet,
     "decoder": decoder, "preactivated": preactivated, "sequence": sequence, "tabular": tabular,
-    "transformer": transformer,
+    "transformer": transformer, "written": written,
 }  # fmt: skip

@@ -41,6 +41,10 @@ EMITTED = {
         "MatMul Add Reshape Split Transpose Transpose Transpose MatMul Softmax MatMul "
         "Transpose Reshape MatMul Add Add LayerNormalization MatMul Add Gelu MatMul Add Add Slice MatMul Add"
     ),
+    "written": (
+        "Reshape LayerNormalization Gemm Reshape Split Transpose Transpose Transpose MatMul Add Softmax MatMul "
+        "Transpose Reshape Gemm Add LayerNormalization Gemm Gelu Gemm Add Reshape"
+    ),
 }
 
 
