@@ -55,7 +55,8 @@ def norm(m: Match) -> Value:
     (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon), and the same without means.
     """
     for spread in _spreads(m.formula):
-        applies(m.uses(spread.value) == 1)
+        if m.uses(spread.value) > 1:
+            continue
         for x, mean in _operands(spread):
             whole = [v for v in (x, mean, spread.squared if mean is None else None) if v is not None]
             found = terms(m.formula, whole)

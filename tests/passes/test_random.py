@@ -23,8 +23,9 @@ from kcompile.operators.reduction import Max, Mean
 from kcompile.operators.shape import Concat, ExpandDims, Pad, Reshape, Slice, Squeeze, Transpose
 from kcompile.passes.pipeline import DEPLOY, TRAIN, optimize
 from kcompile.runtime.session import run
+from tests.passes.growing import SIZES
 from tests.passes.peers import node_types
-from tests.passes.random_graphs import SIZES, feed, random_graph
+from tests.passes.random_graphs import feed, random_graph
 from tests.passes.support import evaluate, random_array, same_values
 from tests.support import close, run_torch
 
