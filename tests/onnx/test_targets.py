@@ -70,7 +70,9 @@ def test_the_vendors_attention_takes_no_groups_or_caps(tmp_path: Path) -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(UsageError, match=r"there is no target 'cudaa', only portable, onnxruntime, cuda \(did you mean"):
+    with pytest.raises(
+        UsageError, match=r"there is no target 'cudaa', only portable, onnxruntime, cuda \(did you mean"
+    ):
         target_named("cudaa")
     assert check_opset(None, TARGETS["onnxruntime"]) == 23
     assert check_opset(18, TARGETS["onnxruntime"]) == 18
