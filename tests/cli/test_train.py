@@ -141,7 +141,7 @@ def test_report(train: Run) -> None:
         "Adam",
         "learning_rate",
         "mse",
-        "OMP_NUM_THREADS",
+        "threads",
         "The seed 7",
     )
     assert not [w for w in wanted if w not in text]

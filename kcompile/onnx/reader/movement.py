@@ -107,14 +107,21 @@ def split(c: Call) -> tuple[Value, ...]:
     size, count = c.type(0).shape[axis], len(c.wanted)
     given = c.attr("split") if c.version < 13 else None if c.get(1) is None else c.sizes(1, "sizes")
     if given is None:
-        require(isinstance(size, int), "an even split of a size that is not known")
-        assert isinstance(size, int)
-        part = -(-size // count)
-        given = [min(part, size - part * i) for i in range(count)]
+        given = _even(size, count)
     c.ignore("num_outputs")
     require(len(given) == count, f"sizes {given} for {count} results")
     results = shape.Split(tuple(given), axis)(c[0])
     return results if isinstance(results, tuple) else (results,)
+
+
+def _even(size: DimLike, count: int) -> list[DimLike]:
+    """Sizes of an even split, the last one smaller where it does not come out."""
+    if isinstance(size, int):
+        part = -(-size // count)
+        return [min(part, size - part * i) for i in range(count)]
+    share = floordiv(size, count)
+    require(share * count == size, "an even split of a size that is not known")
+    return [share] * count
 
 
 @reads("Slice")
