@@ -37,7 +37,8 @@ def fuse_activations(
     fused: dict[str, onnx.NodeProto] = {}
     gone: set[str] = set()
     for node in nodes:
-        source = made.get(node.input[0]) if node.op_type in _activations(node) else None
+        known = not node.domain and node.op_type in (*_ACTIVATIONS, "Clip")
+        source = made.get(node.input[0]) if known else None
         if source is None or used[source.output[0]] > 1 or not _is_float32(source, arrays):
             continue
         parameters = _parameters(node, arrays)
@@ -45,10 +46,6 @@ def fuse_activations(
             fused[node.output[0]] = _fused(source, node, parameters)
             gone.add(source.output[0])
     return [fused.get(n.output[0], n) for n in nodes if n.output[0] not in gone]
-
-
-def _activations(node: onnx.NodeProto) -> set[str]:
-    return set() if node.domain else {*_ACTIVATIONS, "Clip"}
 
 
 def _read(node: onnx.NodeProto) -> Iterable[str]:

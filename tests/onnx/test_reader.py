@@ -87,6 +87,19 @@ def test_a_size_that_data_decide_is_carried_through() -> None:
 # ---- operators of several versions
 
 
+@pytest.mark.parametrize(("size", "whole"), [("n", True), ("6", False)])
+def test_an_even_split_of_a_free_size_is_known_where_it_comes_out(size: str, whole: bool) -> None:
+    """A size of n may be odd; n joined with n may not."""
+    plain = model(f"g (float[{size}, 2] x) => (float[a, 2] y, float[b, 2] z) {{ y, z = Split<num_outputs = 2>(x) }}")
+    assert bool(through(plain)[1].whole) is whole
+    assert same(plain, x=array(6, 2)) == ["Split"]
+    joined = model(
+        f"""g (float[{size}, 2] x) => (float[{size}, 2] y, float[{size}, 2] z) {{
+            r = Relu(x) c = Concat<axis = 0>(x, r) a, z = Split<num_outputs = 2>(c) y = Neg(a) }}"""
+    )
+    assert not through(joined)[1].whole
+
+
 @pytest.mark.parametrize(
     ("opset", "body"),
     [

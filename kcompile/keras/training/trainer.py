@@ -106,31 +106,41 @@ class Trainer(OverridableSteps, Compiling):
         self.stop_training = False
         self.history = history
         self._initial_epoch: int | None = None
-        logs: dict[str, Any] = {}
         runner.call("on_train_begin")
         # BackupAndRestore may have found more epochs done.
         first = initial_epoch if self._initial_epoch is None else self._initial_epoch
+
+        def validated(epoch: int) -> dict[str, Any]:
+            return {} if validate is None or not _is_due(epoch, validation_freq) else validate(runner)
+
         with contextlib.closing(run), kept_memory():
-            for epoch in range(first, epochs):
-                self.reset_metrics()
-                runner.call("on_epoch_begin", epoch)
-                bar = _bar(run, runner, verbose, f"Epoch {epoch + 1}/{epochs}" if epochs > 1 else None)
-                count = self._run_epoch(run, runner, bar)
-                if not count and epoch == first:
-                    raise UsageError("fit: the data gave no batch")
-                if not count:
-                    # A generator that has ended: what further epochs would log were no numbers of any data.
-                    break
-                logs = self._logs_of("train")
-                if validate is not None and _is_due(epoch, validation_freq):
-                    logs.update(validate(runner))
-                bar.finish(count, logs)
-                runner.call("on_epoch_end", epoch, logs)
-                if self.stop_training:
-                    break
+            logs = self._run_epochs(run, runner, verbose, range(first, epochs), validated)
         self.optimizer.finalize_variable_values(self._trained())
         runner.call("on_train_end", logs)
         return history
+
+    def _run_epochs(
+        self, run: Epochs, runner: CallbackList, verbose: Any, epochs: range, validate: Callable[[int], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Train for these epochs; the last one's logs."""
+        logs: dict[str, Any] = {}
+        for epoch in epochs:
+            self.reset_metrics()
+            runner.call("on_epoch_begin", epoch)
+            bar = _bar(run, runner, verbose, f"Epoch {epoch + 1}/{epochs.stop}" if epochs.stop > 1 else None)
+            count = self._run_epoch(run, runner, bar)
+            if not count and epoch == epochs.start:
+                raise UsageError("fit: the data gave no batch")
+            if not count:
+                # A generator that has ended: what further epochs would log were no numbers of any data.
+                break
+            logs = self._logs_of("train")
+            logs.update(validate(epoch))
+            bar.finish(count, logs)
+            runner.call("on_epoch_end", epoch, logs)
+            if self.stop_training:
+                break
+        return logs
 
     def _run_epoch(self, run: Epochs, runner: CallbackList, bar: ProgressBar) -> int:
         """Number of batches trained on."""
