@@ -76,12 +76,15 @@ def play(policy, episodes, seed):
 
 
 def train(model, most=400, enough=475.0):
-    """Play and learn until ten greedy episodes return ``enough`` on average; returns every episode's return."""
+    """Play and learn until ten greedy episodes return ``enough`` on average; returns every episode's return.
+
+    Q-learning can unlearn what it knew: the weights of the best check are what is left in the end.
+    """
     environment, replay = gymnasium.make("CartPole-v1"), Replay()
     slow = network("slow")
     slow.set_weights(model.get_weights())
     model.compile(keras.optimizers.Adam(1e-3), "huber")
-    history, steps = [], 0
+    history, steps, best, kept = [], 0, -1.0, model.get_weights()
     for episode in range(most):
         state, _ = environment.reset(seed=SEED * 10_000 + episode)
         total, over = 0.0, False
@@ -99,8 +102,11 @@ def train(model, most=400, enough=475.0):
         if episode % 20 == 19:
             check = play(model.predict_on_batch, 10, seed=5_000)
             print(f"episode {episode + 1}: mean return {np.mean(history[-20:]):.0f}, greedy {check.mean():.0f}")
-            if check.mean() >= enough:
+            if check.mean() > best:
+                best, kept = check.mean(), model.get_weights()
+            if best >= enough:
                 break
+    model.set_weights(kept)
     print(f"mean return over 100 greedy episodes: {play(model.predict_on_batch, 100, seed=90_000).mean():.1f}")
     return history
 
