@@ -1,4 +1,4 @@
-"""Resizing of images."""
+"""Resizing of images; their positions as channels, and back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from kcompile.errors import UnsupportedError
 from kcompile.ir import Op, Type
 from kcompile.ir.dims import Dim, DimLike, floordiv, modulo
 from kcompile.ir.types import f32, i64
+from kcompile.operators.kernels import compute
+from kcompile.operators.shape import Reshape, Transpose
 from kcompile.operators.windows import (
     image_shape,
     onnx_first,
@@ -20,6 +22,66 @@ from kcompile.operators.windows import (
 )
 
 _MODES = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
+
+
+def _check_blocks(op: Any, x: Type) -> None:
+    fits = x.dtype.is_float and x.rank == 4 and op.block > 0
+    op.require(fits, f"x must be a float tensor of rank 4 and the block above 0, got {x}")
+
+
+class SpaceToDepth(Op, name="space_to_depth"):
+    """x [N, C, H, W] as [N, b * b * C, H / b, W / b]: each block of b x b positions as channels; ONNX SpaceToDepth.
+
+    The position within the block counts before the channel.
+    """
+
+    block: int
+
+    def infer(self, x: Type) -> Type:
+        _check_blocks(self, x)
+        n, c, *sizes = x.shape
+        fits = all(isinstance(d, Dim) or d % self.block == 0 for d in sizes)
+        self.require(fits, f"the block {self.block} doesn't divide height and width of {x}")
+        return x.with_shape((n, c * self.block**2, *(floordiv(d, self.block) for d in sizes)))
+
+    def decompose(self, x: Any) -> Any:
+        n, c, h, w = x.type.shape
+        b = self.block
+        parts = Reshape((n, c, floordiv(h, b), b, floordiv(w, b), b))(x)
+        return Reshape(self.infer(x.type).shape)(Transpose((0, 3, 5, 1, 2, 4))(parts))
+
+    def onnx(self, o: Any, x: str) -> str:
+        return compute(o, "SpaceToDepth", x, form=lambda x: o.SpaceToDepth(x, blocksize=self.block))
+
+
+class DepthToSpace(Op, name="depth_to_space"):
+    """x [N, b * b * C, H, W] as [N, C, H * b, W * b]: channels as positions of blocks; ONNX DepthToSpace.
+
+    The inverse of `SpaceToDepth`; with ``channels_outside`` the channel counts before the position.
+    """
+
+    block: int
+    channels_outside: bool = False
+
+    def infer(self, x: Type) -> Type:
+        _check_blocks(self, x)
+        n, c, h, w = x.shape
+        fits = isinstance(c, Dim) or c % self.block**2 == 0
+        self.require(fits, f"the channels of {x} don't make blocks of {self.block}")
+        return x.with_shape((n, floordiv(c, self.block**2), h * self.block, w * self.block))
+
+    def decompose(self, x: Any) -> Any:
+        n, c, h, w = x.type.shape
+        b = self.block
+        rest = floordiv(c, b * b)
+        order, perm = (
+            ((rest, b, b), (0, 1, 4, 2, 5, 3)) if self.channels_outside else ((b, b, rest), (0, 3, 4, 1, 5, 2))
+        )
+        return Reshape(self.infer(x.type).shape)(Transpose(perm)(Reshape((n, *order, h, w))(x)))
+
+    def onnx(self, o: Any, x: str) -> str:
+        mode = "CRD" if self.channels_outside else None
+        return compute(o, "DepthToSpace", x, form=lambda x: o.DepthToSpace(x, blocksize=self.block, mode=mode))
 
 
 class Resize(Op, name="resize"):

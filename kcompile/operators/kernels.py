@@ -31,7 +31,7 @@ KERNELS: dict[str, frozenset[str]] = {
     "ArgMax": _COMMON | {"i8", "u8"}, "ArgMin": _COMMON | {"i8", "u8"}, "CumSum": _COMMON, "TopK": _COMMON,
     "Range": _COMMON, "Trilu": frozenset({"bool", "f32", "f64", "i64"}), "MatMul": _COMMON | {"u32", "u64"},
     "Pad": _COMMON | {"bool", "i8", "u8", "u32", "u64"}, "Expand": _ALL, "Tile": _ALL,
-    "Einsum": _COMMON,
+    "Einsum": _COMMON, "SpaceToDepth": frozenset({"f32", "f64"}), "DepthToSpace": frozenset({"f32", "f64"}),
 }  # fmt: skip
 
 _WIDER = {

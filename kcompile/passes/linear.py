@@ -16,7 +16,7 @@ from kcompile.operators.einsum import Einsum
 from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.pooling import MaxPool
 from kcompile.operators.reduction import Sum
-from kcompile.operators.shape import Concat, ExpandDims, Pad, Reshape, Split, Squeeze
+from kcompile.operators.shape import Concat, ExpandDims, Pad, Reshape, Split, Squeeze, Transpose
 from kcompile.passes.affine import channel_axis
 from kcompile.passes.elementwise import NEVER_NEGATIVE
 from kcompile.passes.patterns import like
@@ -61,19 +61,30 @@ def inner_product(m: Match) -> Value:
 @rule("pad-into-conv", like(Conv, like(Pad, "x", mode="constant"), "kernel", "?bias"))
 def pad_into_conv(m: Match) -> Value:
     """Zeros around the image become the convolution's own padding (ZeroPadding2D in Keras's applications)."""
-    conv, pad, rank = m.op("conv"), m.op("pad"), m.x.type.rank
+    return _with_padding(m, m.op("pad").pads)(m.x, m.kernel, m.bias)
+
+
+@rule("pad-into-turned-conv", like(Conv, like(Transpose, like(Pad, "x", mode="constant")), "kernel", "?bias"))
+def pad_into_turned_conv(m: Match) -> Value:
+    """The same where the padded image is transposed first."""
+    m.used_once("transpose")
+    turn = m.op("transpose")
+    return _with_padding(m, [m.op("pad").pads[i] for i in turn.perm])(turn(m.x), m.kernel, m.bias)
+
+
+def _with_padding(m: Match, pads: Sequence[Any]) -> Conv:
+    """The matched convolution with these amounts on its axes, batch and channels included, as padding of its own."""
+    conv: Conv = m.op("conv")
+    rank = m.type.rank
     m.used_once("pad")
-    require(pad.value == 0, "it pads with something else than zeros")
+    require(m.op("pad").value == 0, "it pads with something else than zeros")
     require(conv.padding == "valid" or not isinstance(conv.padding, str), "the amount depends on the padded size")
     channels = channel_axis(conv, rank)
-    spatial = [i for i in range(1, rank) if i != channels]
-    outside = [pad.pads[0], pad.pads[channels]]
-    require(all(pair == (0, 0) for pair in outside), "it pads the batch or the channels")
-    pairs = [pad.pads[i] for i in spatial]
+    require(all(pair == (0, 0) for pair in (pads[0], pads[channels])), "it pads the batch or the channels")
+    pairs = [pads[i] for i in range(1, rank) if i != channels]
     require(all(isinstance(n, int) and n >= 0 for pair in pairs for n in pair), "it crops")
-    own = [(0, 0)] * len(pairs) if conv.padding == "valid" else conv.padding
-    both = tuple((a + c, b + d) for (a, b), (c, d) in zip(pairs, own, strict=True))
-    return conv.replace(padding=both)(m.x, m.kernel, m.bias)
+    own: Any = [(0, 0)] * len(pairs) if conv.padding == "valid" else conv.padding
+    return conv.replace(padding=tuple((a + c, b + d) for (a, b), (c, d) in zip(pairs, own, strict=True)))
 
 
 @rule("pad-into-max-pool", like(MaxPool, like(Pad, "x", mode="constant")))

@@ -16,6 +16,7 @@ from kcompile.passes import (
     affine,
     attention,
     control,
+    dilation,
     flatten,
     identities,
     linear,
@@ -100,6 +101,7 @@ LINEAR: tuple[Rule, ...] = (
     linear.dense_from_matmul,
     affine.absorb_bias,
     linear.pad_into_conv,
+    linear.pad_into_turned_conv,
     linear.pad_into_max_pool,
 )
 # What was written out in arithmetic, as the one operator that it is.
@@ -149,6 +151,8 @@ DEPLOY_LINEAR: tuple[Rule, ...] = (
     linear.inner_product,
     linear.dense_of_dense,
     linear.grouped_conv,
+    dilation.space_to_batch,
+    dilation.slice_into_conv,
     identities.subtract_constant,
     identities.merge_adds,
     identities.merge_scales,

@@ -9,7 +9,8 @@ from kcompile.errors import InferError, UnsupportedError
 from kcompile.ir import Graph, Type, input_value, symbol
 from kcompile.ir.types import f32
 from kcompile.onnx.model import to_onnx
-from kcompile.operators.image import Resize
+from kcompile.operators.image import DepthToSpace, Resize, SpaceToDepth
+from tests.operators.cases import Case, normal, table
 from tests.operators.gradients import check_gradients
 from tests.oracle import arrays, keras
 from tests.support import check_op, close, run_onnx, run_torch
@@ -78,3 +79,47 @@ def test_gradients(mode):
 def test_refusals(op, x, message):
     with pytest.raises(InferError, match=f"resize: .*{message}"):
         check_op(op, x)
+
+
+def blocks(x, block, perm, channels_outside=False):
+    """SpaceToDepth or DepthToSpace as numpy says it."""
+    n, c, h, w = x.shape
+    if perm == "space":
+        y = x.reshape(n, c, h // block, block, w // block, block).transpose(0, 3, 5, 1, 2, 4)
+        return y.reshape(n, c * block**2, h // block, w // block)
+    inner = c // block**2
+    if channels_outside:
+        y = x.reshape(n, inner, block, block, h, w).transpose(0, 1, 4, 2, 5, 3)
+    else:
+        y = x.reshape(n, block, block, inner, h, w).transpose(0, 3, 4, 1, 5, 2)
+    return y.reshape(n, inner, h * block, w * block)
+
+
+@table(
+    [
+        Case(SpaceToDepth(2), normal(2, 3, 4, 6), expected=lambda x: blocks(x, 2, "space"), dims={(0, 0): "N"}),
+        Case(SpaceToDepth(3), normal(1, 1, 3, 6), expected=lambda x: blocks(x, 3, "space"), dims={(0, 1): "C"}),
+        Case(SpaceToDepth(2), normal(0, 3, 4, 2), expected=lambda x: blocks(x, 2, "space")),
+        Case(SpaceToDepth(2), normal(2, 3, 4, 6, dtype="float64"), expected=lambda x: blocks(x, 2, "space")),
+        Case(DepthToSpace(2), normal(2, 12, 3, 1), expected=lambda x: blocks(x, 2, "depth"),
+             dims={(0, 0): "N", (0, 2): "H"}),
+        Case(DepthToSpace(2, True), normal(2, 12, 3, 1), expected=lambda x: blocks(x, 2, "depth", True)),
+        Case(DepthToSpace(1), normal(2, 3, 3, 1), expected=lambda x: x),
+    ]
+)  # fmt: skip
+def test_blocks(case):
+    case.check()
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "message"),
+    [
+        (SpaceToDepth(2), (1, 2, 3, 4), "the block 2 doesn't divide"),
+        (SpaceToDepth(2), (2, 3, 4), "rank 4"),
+        (SpaceToDepth(0), (1, 2, 3, 4), "above 0"),
+        (DepthToSpace(2), (1, 6, 3, 4), "don't make blocks of 2"),
+    ],
+)
+def test_blocks_refused(op, shape, message):
+    with pytest.raises(InferError, match=message):
+        check_op(op, random(*shape))

@@ -11,7 +11,7 @@ from kcompile.ir.dims import DimLike, floordiv, product
 from kcompile.ir.shapes import broadcast, normal_axes, normal_axis
 from kcompile.ir.types import type_of
 from kcompile.onnx.reader.reading import Call, decline, reads, require, same_kernel
-from kcompile.operators import creation, shape
+from kcompile.operators import creation, image, shape
 from kcompile.passes.movement import cheap_reshape
 
 _END = 2**31 - 1  # what exporters write for "to the end", and anything beyond
@@ -67,6 +67,18 @@ def flatten(c: Call) -> Value:
 @reads("Transpose")
 def transpose(c: Call) -> Value:
     return shape.Transpose(c.attr("perm", list(reversed(range(c.type(0).rank)))))(c[0])
+
+
+@reads("SpaceToDepth")
+def space_to_depth(c: Call) -> Value:
+    same_kernel("SpaceToDepth", c.type(0))
+    return image.SpaceToDepth(c.attr("blocksize"))(c[0])
+
+
+@reads("DepthToSpace")
+def depth_to_space(c: Call) -> Value:
+    same_kernel("DepthToSpace", c.type(0))
+    return image.DepthToSpace(c.attr("blocksize"), c.attr("mode", "DCR") == "CRD")(c[0])
 
 
 @reads("Unsqueeze")
