@@ -1,7 +1,7 @@
 """A compiler for Keras-style models.
 
-``from kcompile import keras`` is the Keras API; `export`, `trace`, `optimize`, `optimize_file`
-and `load` are the compiler's. Importing this module loads none of torch, onnx, onnxruntime and h5py.
+``from kcompile import keras`` is the Keras API; `export`, `trace`, `optimize`, `optimize_file`,
+`predict_file` and `load` are the compiler's. Importing this module loads none of torch, onnx, onnxruntime and h5py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _PUBLIC = {
     "optimize": ("kcompile.keras.exporting", "optimize"),
     "optimize_file": ("kcompile.keras.optimizing", "optimize_file"),
     "load": ("kcompile.runtime.model", "load"),
+    "predict_file": ("kcompile.runtime.predicting", "predict_file"),
 }
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from kcompile.keras.optimizing import optimize_file
     from kcompile.keras.tracing import trace
     from kcompile.runtime.model import load
+    from kcompile.runtime.predicting import predict_file
 
-__all__ = ["__version__", "errors", "export", "keras", "load", "optimize", "optimize_file", "trace"]
+__all__ = ["__version__", "errors", "export", "keras", "load", "optimize", "optimize_file", "predict_file", "trace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ ORDER = (
     ("errors",),
     ("ir",),
     ("operators",),
-    ("passes", "tracing", "files", "drawing"),
+    ("passes", "tracing", "files", "drawing", "tables"),
     ("onnx", "engine", "runtime"),
     ("native",),
     ("keras",),
@@ -29,6 +29,8 @@ HEAVY = {
     "onnxruntime": {"runtime"},
     "onnx": {"onnx"},
     "h5py": {"files"},
+    "pyarrow": {"tables"},
+    "ray": {"runtime"},
 }
 # Asking whether torch is there, for a message or a choice, is not using it.
 PROBES = {"keras/backend.py", "keras/exporting.py", "keras/blame.py"}

@@ -12,7 +12,7 @@ from kcompile.errors import MissingError, UnsupportedError, UsageError, did_you_
 from kcompile.runtime.providers import check_device, providers
 from kcompile.runtime.session import has_recurrence, open_session, run_bound, run_session
 
-_DTYPES = {
+DTYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
     "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8,
     "tensor(uint64)": np.uint64, "tensor(uint32)": np.uint32, "tensor(uint16)": np.uint16,
@@ -31,7 +31,7 @@ class OnnxModel:
         self.on_cuda = "CUDAExecutionProvider" in self.session.get_providers()
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         for end in (*self.session.get_inputs(), *self.session.get_outputs()):
-            if end.type not in _DTYPES:
+            if end.type not in DTYPES:
                 raise UnsupportedError(f"{printable(end.name)!r} is a {printable(end.type)}: numpy has no such array")
         self.recurrent = has_recurrence(path)
         self.output_names = [o.name for o in self.session.get_outputs()]
@@ -76,7 +76,7 @@ class OnnxModel:
         """``value`` in an input's dtype; UsageError where its kind or shape does not fit."""
         spec = self.inputs[name]
         array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-        array = _converted(array, np.dtype(_DTYPES[spec.type]), f"input {printable(name)!r}")
+        array = _converted(array, np.dtype(DTYPES[spec.type]), f"input {printable(name)!r}")
         fits = array.ndim == len(spec.shape) and all(
             not isinstance(want, int) or want == got for want, got in zip(spec.shape, array.shape, strict=True)
         )
