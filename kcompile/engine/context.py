@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from kcompile.engine import collectives
 from kcompile.errors import UnsupportedError
 from kcompile.ir import DType, Graph, Type
 from kcompile.ir.dims import FUNCTIONS, Dim, DimLike, evaluate
@@ -24,7 +25,7 @@ DTYPES = {
 
 
 class Context:
-    """What both kinds share. ``t.inputs`` and ``t.outputs`` are the operator's types."""
+    """What both kinds share: ``t.inputs``, ``t.outputs``: the operator's types; ``t.collectives``."""
 
     inputs: tuple[Type | None, ...] = ()
     outputs: tuple[Type, ...] = ()
@@ -55,6 +56,7 @@ class Running(Context):
     ):
         self.inputs, self.outputs, self.sizes = inputs, outputs, sizes or {}
         self.lower_region = lower_region
+        self.collectives = collectives
         self.device = device or torch.device("cpu")
 
     def __getattr__(self, name: str) -> Any:
@@ -83,6 +85,7 @@ class Recording(Context):
 
     def __init__(self, tracer: fx.proxy.GraphAppendingTracer, sizes: dict[str, Any]):
         self.tracer, self.sizes = tracer, sizes
+        self.collectives = _recorder(tracer, collectives)
 
     def __getattr__(self, name: str) -> Any:
         return _recorder(self.tracer, getattr(torch, name))

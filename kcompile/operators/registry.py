@@ -10,6 +10,7 @@ from kcompile.operators import (
     arithmetic,
     attention,
     bidirectional,
+    collectives,
     control,
     convolution,
     creation,
@@ -37,7 +38,7 @@ from kcompile.operators import (
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
     normalization, activation, losses, recurrent, bidirectional, attention, random, image, control, gradient,
-    linalg, fourier, updates, opaque,
+    linalg, fourier, updates, collectives, opaque,
 )  # fmt: skip
 
 
