@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from kcompile.ir import Value
 from kcompile.ir.dims import DimLike
@@ -113,7 +114,8 @@ def slice_into_conv(m: Match) -> Value:
     for place, entry in zip(places, zip(op.starts, op.stops, op.steps, strict=True), strict=True):
         cut[place] = _cut(conv.type.shape[place], *entry)
     applies(all(cut[i] == (0, 0) for i in range(rank) if i not in _spatial(conv)))
-    pads = tuple((a - cut[i][0], b - cut[i][1]) for i, (a, b) in zip(_spatial(conv), conv.op.padding, strict=True))
+    own: Any = conv.op.padding
+    pads = tuple((a - cut[i][0], b - cut[i][1]) for i, (a, b) in zip(_spatial(conv), own, strict=True))
     require(all(n >= 0 for pair in pads for n in pair), "it cuts off more than comes from the padding")
     y: Value = conv.op.replace(padding=pads if any(map(any, pads)) else "valid")(*conv.inputs)
     for value in reversed(behind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import keyword
 import re
 import unicodedata
@@ -23,7 +24,7 @@ from kcompile.ir.types import OpaqueType, type_of
 from kcompile.onnx.model import LEAST_OPSET
 from kcompile.onnx.opaque import form_of, nodes_below
 from kcompile.onnx.protos import DTYPES, type_from, type_proto
-from kcompile.onnx.reader import sizes
+from kcompile.onnx.reader import control, sizes
 from kcompile.onnx.reader.reading import Call, Decline
 from kcompile.onnx.reader.table import READERS
 from kcompile.onnx.sizes import solvable
@@ -106,9 +107,12 @@ class Scope:
     def _array(self, name: str, array: np.ndarray) -> None:
         if array.size == 1:
             self.values[name] = constant(array)
-        else:
-            self.values[name] = weight(name, type_of(array))
-            self.weights[name] = array
+            return
+        label = name
+        while label in self.weights and not _same(self.weights[label], array):
+            label += "~"  # subgraphs may use a name again
+        self.values[name] = weight(label, type_of(array))
+        self.weights[label] = array
 
     def dim(self, proto: Any) -> DimLike:
         """A dimension: a number, the size of its name, or a new one."""
@@ -172,8 +176,8 @@ class Scope:
     def _translated(self, node: NodeProto, domain: str, operands: list[Value | None]) -> Sequence[Value | None]:
         if node.op_type == "Constant" and not domain:
             return [self._constant(node)]
-        if node.op_type == "If" and not domain:
-            return self._branch(node, operands)
+        if node.op_type in control.READERS and not domain:
+            return self._controlled(node, operands)
         reader = None if domain else READERS.get(node.op_type)
         if reader is None:
             raise Decline("the IR has no such operator")
@@ -193,24 +197,34 @@ class Scope:
                 self._reachable(value, operands)
         return results
 
-    def _branch(self, node: NodeProto, operands: list[Value | None]) -> Sequence[Value]:
-        """The results of the branch that an If with a known condition takes."""
-        known = None if operands[0] is None else self.content(operands[0])
-        if known is None:
-            raise Decline("which branch is taken is not known before the model runs")
-        wanted = "then_branch" if bool(known.item()) else "else_branch"
-        graph = next(a.g for a in node.attribute if a.name == wanted)
+    def _controlled(self, node: NodeProto, operands: list[Value | None]) -> Sequence[Value]:
+        kept = copy.deepcopy(self.account)
+        try:
+            return control.READERS[node.op_type](self, node, operands)
+        except (Decline, *MALFORMED):
+            self.account = kept
+            raise
+
+    def body(self, graph: GraphProto, inputs: Sequence[Value]) -> list[Value]:
+        """The results of a subgraph on these values; the names in it are forgotten again."""
         outer = dict(self.values)
         self._declared.update(_declared(graph))
-        for tensor in graph.initializer:
-            self.initializer(tensor)
-        for sparse in graph.sparse_initializer:
-            self.sparse(sparse)
-        for inner in graph.node:
-            self.node(inner)
-        results = [self.values[v.name] for v in graph.output]
-        self.values = outer
-        return results
+        try:
+            self.values.update(zip((v.name for v in graph.input), inputs, strict=True))
+            for tensor in graph.initializer:
+                self.initializer(tensor)
+            for sparse in graph.sparse_initializer:
+                self.sparse(sparse)
+            for inner in graph.node:
+                self.node(inner)
+            return [self.values[v.name] for v in graph.output]
+        finally:
+            self.values = outer
+
+    def number(self) -> int:
+        """A number that no other value of the file has."""
+        self._numbers += 1
+        return self._numbers
 
     def _reachable(self, value: Value, operands: list[Value | None]) -> None:
         """Decline where an operator has a size in it that neither the inputs nor its operands show."""
@@ -374,6 +388,10 @@ def _turns_images(graph: GraphProto) -> bool:
     """Whether images stand with their channels last in a part of the graph."""
     turns = [list(to_last(rank)) for rank in (3, 4, 5)]
     return any(n.op_type == "Transpose" and attributes(n).get("perm") in turns for n in graph.node)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 def _place(node: NodeProto) -> str:
