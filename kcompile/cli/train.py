@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import click
 from kcompile.cli import output
 from kcompile.cli.constants import parsed
 from kcompile.cli.script import Loaded, call_user, load_model, train_function
-from kcompile.errors import StoppedError, UsageError
+from kcompile.errors import StoppedError, UsageError, did_you_mean, printable
 from kcompile.files.atomic import replacing
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ POSITIVE = click.IntRange(min=1)
 )
 @click.option("--tensorboard", metavar="DIR", help="Write event files for TensorBoard.")
 @click.option("--report", metavar="FILE.html", help="Write curves, configuration and environment as one page.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where to train.")
+@click.option("--device", default="cpu", metavar="cpu|cuda[:N]|auto", help="Where to train (default: cpu).")
+@click.option("--deterministic", is_flag=True, help="Only algorithms that give the same numbers each time, for GPUs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.option("-o", "--output", "target", metavar="FILE.keras|FILE.onnx", help="Where to write the trained model.")
 def command(
@@ -46,6 +49,7 @@ def command(
     tensorboard: str | None,
     report: str | None,
     device: str,
+    deterministic: bool,
     as_json: bool,
     target: str | None,
 ) -> output.Result:
@@ -55,6 +59,7 @@ def command(
     --resume goes on. Without -o the trained weights are left to what the script saves.
     """
     from kcompile.cli.fitting import Fitting
+    from kcompile.keras import config
     from kcompile.keras.scopes import device as placed
 
     page = None if report is None else _writable(report, "--report", (".html", ".htm"))
@@ -64,9 +69,13 @@ def command(
     fitting = Fitting(folder, epochs, batch_size, lambda number: _tensorboard(tensorboard, number))
     _check_checkpoint(fitting, resume)
     began = time.perf_counter()
+    device = _device(device)
     told = {"script": source, "device": device, "resumed": resume, "epochs": epochs, "batch size": batch_size}
     told = {k: v for k, v in told.items() if v is not None} | {f"--set {k}": v for k, v in constants.items()}
-    with placed(device):
+    with placed(device), contextlib.ExitStack() as after:
+        if deterministic:
+            config.enable_determinism()
+            after.callback(config.disable_determinism)
         loaded = load_model(source, name, constants=constants)
         function = train_function(loaded, "train")
         stop = _train(fitting, function, loaded)
@@ -80,6 +89,18 @@ def command(
     if checkpoint_dir is None:
         fitting.forget()
     return _result(loaded, fitting.fits, seconds, [f for f in (model_file, page) if f is not None], as_json)
+
+
+def _device(name: str) -> str:
+    """The device's name, of ``auto`` what is there; UsageError for what is none."""
+    if re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
+        return name
+    if name != "auto":
+        hint = did_you_mean(name, ("cpu", "cuda", "auto"))
+        raise UsageError(f"--device: unknown device {printable(name)!r}{hint}; use cpu, cuda, cuda:1 or auto")
+    from kcompile.keras.scopes import automatic
+
+    return automatic()
 
 
 def _writable(path: str, option: str, suffixes: tuple[str, ...]) -> Path:

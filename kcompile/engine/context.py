@@ -6,6 +6,7 @@ computes on tensors, for eager calls and for operators whose facet looks at real
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,12 @@ DTYPES = {
     "f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64,
 }  # fmt: skip
 
+# Functions that make a tensor of no other: on the context's device, where the caller names none.
+FACTORIES = frozenset({
+    torch.full, torch.zeros, torch.ones, torch.empty, torch.arange, torch.scalar_tensor, torch.tensor, torch.eye,
+    torch.linspace, torch.rand, torch.randn, torch.randint, torch.randperm,
+})  # fmt: skip
+
 
 class Context:
     """What both kinds share: ``t.inputs``, ``t.outputs``: the operator's types; ``t.collectives``."""
@@ -32,6 +39,7 @@ class Context:
 
     def dtype(self, dtype: DType) -> torch.dtype:
         """The torch dtype."""
+    device: torch.device = torch.device("cpu")
         return DTYPES[dtype.name]
 
     def size(self, dim: DimLike) -> Any:
@@ -60,7 +68,10 @@ class Running(Context):
         self.device = device or torch.device("cpu")
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
+        found = getattr(torch, name)
+        if self.device.type != "cpu" and callable(found) and found in FACTORIES:
+            return functools.partial(found, device=self.device)
+        return found
 
     def size(self, dim: DimLike) -> int:
         return evaluate(dim, self.sizes)
@@ -81,14 +92,22 @@ class Running(Context):
 
 
 class Recording(Context):
-    """Records calls as nodes of a torch.fx graph."""
+    """Records calls as nodes of a torch.fx graph. ``device`` None is the CPU, which the code needs not name."""
 
-    def __init__(self, tracer: fx.proxy.GraphAppendingTracer, sizes: dict[str, Any]):
+    def __init__(
+        self, tracer: fx.proxy.GraphAppendingTracer, sizes: dict[str, Any], device: torch.device | None = None
+    ):
         self.tracer, self.sizes = tracer, sizes
         self.collectives = _recorder(tracer, collectives)
 
     def __getattr__(self, name: str) -> Any:
-        return _recorder(self.tracer, getattr(torch, name))
+        found = getattr(torch, name)
+        if self.defaults and callable(found) and found in FACTORIES:
+            return _Recorder(self.tracer, found, self.defaults)
+        return _recorder(self.tracer, found)
+
+    def generator(self, seed: None, draw: int = 0) -> None:
+        """torch's own generator: operators that have a seed are not recorded but run."""
 
     def size(self, dim: DimLike) -> Any:
         if not isinstance(dim, Dim):
@@ -101,14 +120,14 @@ class Recording(Context):
 
 
 class _Recorder:
-    def __init__(self, tracer: Any, target: Any):
-        self._tracer, self._target = tracer, target
+    def __init__(self, tracer: Any, target: Any, defaults: dict[str, Any] | None = None):
+        self._tracer, self._target, self._defaults = tracer, target, defaults or {}
 
     def __getattr__(self, name: str) -> Any:
         return _recorder(self._tracer, getattr(self._target, name))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._tracer.create_proxy("call_function", self._target, args, kwargs)
+        return self._tracer.create_proxy("call_function", self._target, args, {**self._defaults, **kwargs})
 
 
 def _recorder(tracer: Any, target: Any) -> Any:

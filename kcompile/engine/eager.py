@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from kcompile.engine.context import DTYPES
+from kcompile.engine.devices import asked, held_on, moved
 from kcompile.engine.lower import run_op
 from kcompile.ir import DType, Op
-from kcompile.tracing.variable import Variable
+from kcompile.tracing.variable import Storage, Variable
 
 
 def apply(op: Op, operands: Sequence[Any], common: DType | None) -> Any:
-    """An operator on tensors and array-likes, all on one device, cast to ``common`` where given."""
-    device = next((x.device for x in operands if isinstance(x, torch.Tensor)), None)
+    """An operator on tensors and array-likes, cast to ``common`` where given.
+
+    It runs on the device of the scope, else where one of the tensors is; the others go there.
+    """
+    device = asked() or next((x.device for x in operands if isinstance(x, torch.Tensor) and not x.is_cpu), None)
     tensors = [None if x is None else to_tensor(x, common, device) for x in operands]
-    return run_op(op, tensors)
+    return run_op(op, tensors, device=device)
 
 
 def to_tensor(x: Any, to: DType | None = None, device: torch.device | None = None) -> torch.Tensor:
     """A torch tensor of an array-like; Python floats are float32, Python ints int32 unless ``to`` says."""
     target = None if to is None else DTYPES[to.name]
     if isinstance(x, torch.Tensor):
+        if device is not None and x.device != device:
+            return x.to(device=device, dtype=target)
         return x if target is None or x.dtype == target else x.to(target)
     if isinstance(x, np.ndarray):
         if not x.flags.writeable:
             x = x.copy()
         if x.dtype.name == "bfloat16":
-            return torch.from_numpy(x.astype(np.float32)).to(target or torch.bfloat16)
+            return torch.from_numpy(x.astype(np.float32)).to(device=device, dtype=target or torch.bfloat16)
         tensor = torch.from_numpy(x)
         return tensor.to(device=device, dtype=target) if device or target else tensor
     if isinstance(x, (list, tuple)) and any(isinstance(e, torch.Tensor) for e in x):
@@ -44,18 +50,21 @@ def to_tensor(x: Any, to: DType | None = None, device: torch.device | None = Non
 def read_variable(variable: Variable, target: DType) -> torch.Tensor:
     """The variable's tensor; its storage moves to torch at the first read, sharing the array's memory."""
     if isinstance(variable.storage, np.ndarray):
-        hold(variable)
+        hold(variable, asked())
     tensor = variable.storage
+    if isinstance(tensor, Storage):
+        return to_tensor(tensor.read(), target)
     return tensor if tensor.dtype == DTYPES[target.name] else tensor.to(DTYPES[target.name])
 
 
 def hold(variable: Variable, device: torch.device | None = None) -> torch.Tensor:
-    """The variable's storage as a torch parameter (trainable float) or tensor, moved to ``device``."""
+    """The variable's storage as a torch parameter (trainable float) or tensor, on ``device`` where given."""
     tensor = variable.storage
+    if isinstance(tensor, Storage):
+        return tensor.held()
     if not isinstance(tensor, torch.Tensor):
         tensor = to_tensor(tensor)
-    if device is not None:
-        tensor = tensor.to(device)
+    tensor = moved(tensor, variable, device)
     wants_grad = variable.trainable and tensor.is_floating_point()
     if wants_grad and not isinstance(tensor, torch.nn.Parameter):
         tensor = torch.nn.Parameter(tensor.detach(), requires_grad=True)
@@ -63,6 +72,14 @@ def hold(variable: Variable, device: torch.device | None = None) -> torch.Tensor
         tensor = tensor.detach()
     variable.storage = tensor
     return tensor
+
+
+def place(variables: Iterable[Variable]) -> None:
+    """Move the variables to the device of the scope, where there is one."""
+    device = asked()
+    for variable in variables if device is not None else ():
+        if held_on(variable) not in (None, device):
+            hold(variable, device)
 
 
 def seed(number: int) -> None:
@@ -110,11 +127,18 @@ def gradients(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch
     return [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]
 
 
-def random_state() -> np.ndarray:
-    """The state of torch's CPU generator (a GPU's own generator is not in it)."""
-    return torch.get_rng_state().numpy()
+def random_state() -> dict[str, np.ndarray]:
+    """The states of torch's generators by device: the CPU's, and of the GPUs where CUDA runs."""
+    states = {"cpu": torch.get_rng_state().numpy()}
+    if torch.cuda.is_initialized():
+        states |= {f"cuda:{i}": s.numpy() for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    return states
 
 
-def set_random_state(state: np.ndarray) -> None:
-    """Set what `random_state` gave."""
-    torch.set_rng_state(torch.from_numpy(state))
+def set_random_state(states: dict[str, np.ndarray]) -> None:
+    """Set what `random_state` gave; GPUs that are not here are left out."""
+    for device, state in states.items():
+        if device == "cpu":
+            torch.set_rng_state(torch.from_numpy(state))
+        elif torch.cuda.is_available() and torch.device(device).index < torch.cuda.device_count():
+            torch.cuda.set_rng_state(torch.from_numpy(state), device)

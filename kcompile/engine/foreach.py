@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 
 from kcompile.engine.context import DTYPES, Recording
-from kcompile.engine.inplace import IN_PLACE, adam_step, number, reuse_memory
+from kcompile.engine.inplace import IN_PLACE, adam_step, multiplier, number, reuse_memory
 from kcompile.engine.lower import Opaque, has_torch, identifier, plain
 from kcompile.ir import Constant, Graph, Input, Node, Value, Weight
 from kcompile.operators.lowering import expand
@@ -45,6 +45,8 @@ UNARY: dict[str, Callable[..., Any]] = {
 }
 # Operators of several results with a kernel that changes lists in place.
 FUSED: dict[str, Callable[..., Any]] = {"adam_step": adam_step}
+# Calls without an effect of their own: what nothing reads of them goes.
+PURE = frozenset({*IN_PLACE, number, multiplier})
 COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum"})
 
 # A column's name: a group's own, or a number for what is computed.
@@ -114,7 +116,7 @@ class _Writer:
         self.columns: dict[Key, Any] = {}
         self.parts: dict[tuple[Key, tuple[int, ...]], Any] = {}
         self.singles: dict[Value, Any] = {}
-        self.numbers: dict[Value, Any] = {}
+        self.numbers: dict[tuple[Value, Callable[[Any], Any]], Any] = {}
 
     def module(self) -> fx.GraphModule:
         self.columns["gradients"] = self._placeholder("gradients", [v.type.shape for v in self.graph.inputs])
@@ -130,7 +132,7 @@ class _Writer:
         self._write()
         self.fx.output(None)
         # Products that a sum takes in, and constants that became numbers.
-        self.fx.eliminate_dead_code(lambda node: node.op != "get_attr" and node.target not in (*IN_PLACE, number))
+        self.fx.eliminate_dead_code(lambda node: node.op != "get_attr" and node.target not in PURE)
         reuse_memory(self.fx)
         self.fx.lint()
         return fx.GraphModule(self.root, self.fx, class_name="Update")
@@ -255,7 +257,8 @@ class _Writer:
         if single is None or single.type.shape != ():
             return None
         if operands[1] is None:
-            return self._call(BINARY[name], operands[0], self._number(single))
+            as_number = multiplier if name in ("multiply", "divide") else number
+            return self._call(BINARY[name], operands[0], self._number(single, as_number))
         if name == "subtract":
             return self._call(torch._foreach_add, self._alike(torch._foreach_neg, operands[1]), self._number(single))
         return None
@@ -275,13 +278,13 @@ class _Writer:
         column = column if op.minimum is None else self._alike(torch._foreach_clamp_min, column, op.minimum)
         return column if op.maximum is None else self._call(torch._foreach_clamp_max, column, op.maximum)
 
-    def _number(self, value: Value | None) -> Any:
+    def _number(self, value: Value | None, as_number: Callable[[Any], Any] = number) -> Any:
         assert value is not None
         if isinstance(value.op, Constant):
             return value.op.value.data.item()
-        if value not in self.numbers:
-            self.numbers[value] = self._call(number, self._operand(value))
-        return self.numbers[value]
+        if (value, as_number) not in self.numbers:
+            self.numbers[value, as_number] = self._call(as_number, self._operand(value))
+        return self.numbers[value, as_number]
 
     def _each(self, node: Node, operands: list[Any], count: int) -> Any:
         label = identifier(node.op.name)

@@ -10,7 +10,7 @@ import torch
 
 from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
-from kcompile.engine.jit import Jit
+from kcompile.engine.jit import Jit, is_static
 from kcompile.engine.lower import lower, plain
 from kcompile.ir import Graph
 from kcompile.tracing.variable import Variable
@@ -31,11 +31,10 @@ class Function:
         jit: bool = False,
     ):
         self.graph = graph
-        self.tensors = {label: hold(v, device) for label, v in variables.items()}
-        self.module = lower(graph, self.tensors)
-        if device is not None:
-            self.module = self.module.to(device)
-        self.forward = Jit(self.module) if jit else plain(self.module)
+        self.tensors = {label: hold(v, device or CPU) for label, v in variables.items()}
+        self.device = device
+        self.module = lower(graph, self.tensors, device)
+        self.forward = Jit(self.module, device, is_static(graph)) if jit else plain(self.module)
         self.targets = [self.tensors[label].detach() for label, _ in graph.updates]
         self.written = {t.untyped_storage().data_ptr() for t in self.targets}
         self.count = len(graph.outputs)
@@ -86,16 +85,14 @@ class TrainStep:
         self.forward = forward
         self.parameters = [forward.tensors[label] for label in trained]
         self.own = {p.data_ptr() for p in self.parameters}
-        tensors = {label: _state(v) for label, v in update_variables.items()}
+        tensors = {label: _state(v, forward.device, label in groups) for label, v in update_variables.items()}
         self.update = Update(update, tensors, groups, len(trained))
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs, values = self.forward.run(*inputs)
         gradients = torch.autograd.grad(outputs[0], self.parameters, allow_unused=True)
         self.forward.write(values)
-        self.update(
-            [g if g is not None else torch.zeros_like(p) for g, p in zip(gradients, self.parameters, strict=True)]
-        )
+        self.update(gradients)
         return outputs
 
 
@@ -113,9 +110,10 @@ class ExplicitStep(TrainStep):
         return outputs[:-count]
 
 
-def _state(variable: Variable) -> torch.Tensor:
-    # Optimizer scalars (step, rate) stay on the CPU, where reading them does not wait for a device.
-    return hold(variable).detach()
+def _state(variable: Variable, device: torch.device | None, grouped: bool) -> torch.Tensor:
+    """An optimizer's variable: beside the weights where it belongs to one of them, or is more than one number."""
+    # Its scalars (step, rate) stay on the CPU, where reading them does not wait for a device.
+    return hold(variable, device if device and (grouped or variable.shape) else CPU).detach()
 
 
 def to_numpy(tensor: Any) -> np.ndarray:

@@ -44,13 +44,18 @@ def number(x: Any) -> float:
     return x.item() if isinstance(x, torch.Tensor) else x
 
 
+def multiplier(x: Any) -> Any:
+    """A rank-0 tensor as what a list is multiplied by: of the CPU a number; of a device itself, which waits for nothing."""
+    return x.item() if isinstance(x, torch.Tensor) and x.is_cpu else x
+
+
 def copies(column: list[torch.Tensor]) -> list[torch.Tensor]:
     """A column that may be changed, where the old one is still needed."""
     return [t.clone() for t in column]
 
 
 # Whatever else reads a list may hand its tensors on, so the list must not change.
-READERS = {*IN_PLACE, *IN_PLACE.values(), *MUTATED, torch._foreach_copy_, number, copies}
+READERS = {*IN_PLACE, *IN_PLACE.values(), *MUTATED, torch._foreach_copy_, number, multiplier, copies}
 
 
 def reuse_memory(graph: fx.Graph) -> None:

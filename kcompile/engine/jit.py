@@ -7,19 +7,38 @@ from typing import Any
 
 import torch
 
+from kcompile.ir import Graph
+
+
+def is_static(graph: Graph) -> bool:
+    """True where no size of the inputs is free but the batch's."""
+    return {s for v in graph.inputs for s in v.type.symbols()} <= {"N"}
+
 
 class Jit:
     """A module compiled by torch.compile at its first call.
 
     Where that fails (no working C++ compiler, an operator that it does not know) the module runs as it
     is, and one line on standard error says so: the numbers are the same, only slower.
+
+    On CUDA, ``static`` code is recorded as CUDA graphs, one for each size of batch, so that a step is launched
+    at once and not kernel by kernel.
     """
 
-    def __init__(self, module: torch.nn.Module):
+    def __init__(self, module: torch.nn.Module, device: torch.device | None = None, static: bool = False):
         self.module = module
-        self.run: Any = torch.compile(module)
+        self.recorded = static and device is not None and device.type == "cuda"
+        options: dict[str, Any] = {"mode": "reduce-overhead", "dynamic": False} if self.recorded else {}
+        self.run: Any = torch.compile(module, **options)
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
+        if self.recorded:
+            torch.compiler.cudagraph_mark_step_begin()
+            # The next run writes over what this one returns; what has a gradient is used up before.
+            return tuple(t if t.requires_grad else t.clone() for t in self._run(*inputs))
+        return self._run(*inputs)
+
+    def _run(self, *inputs: torch.Tensor) -> Any:
         if self.run is not self.module:
             from torch._dynamo.exc import TorchDynamoException
 

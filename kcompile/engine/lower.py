@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MethodType, SimpleNamespace
 from typing import Any
 
@@ -23,12 +23,12 @@ from kcompile.operators.lowering import describe, expand
 class Opaque(nn.Module):
     """An operator that runs at call time, because its facet looks at real sizes or values."""
 
-    def __init__(self, op: Op, inputs: tuple[Type | None, ...]):
+    def __init__(self, op: Op, inputs: tuple[Type | None, ...], device: torch.device | None = None):
         super().__init__()
-        self.op, self.types = op, inputs
+        self.op, self.types, self.device = op, inputs, device
 
     def forward(self, *tensors: torch.Tensor | None, **sizes: int) -> Any:
-        result = run_op(self.op, tensors, {**bind_sizes(self.types, tensors), **sizes})
+        result = run_op(self.op, tensors, {**bind_sizes(self.types, tensors), **sizes}, self.device)
         # A node of one result holds a tensor, also where its operator gives a tuple of one (cond).
         return result[0] if isinstance(result, tuple) and len(result) == 1 else result
 
@@ -41,15 +41,18 @@ def has_torch(op: Op) -> bool:
     return callable(op.torch)
 
 
-def lower(graph: Graph, weights: dict[str, torch.Tensor] | None = None) -> fx.GraphModule:
+def lower(
+    graph: Graph, weights: dict[str, torch.Tensor] | None = None, device: torch.device | None = None
+) -> fx.GraphModule:
     """The graph as a module: takes the inputs in order, returns a tuple of outputs, then updates.
 
     Weights become parameters under their path with dots (``block1.conv.kernel``), shared with
-    ``weights`` where given (tensors by weight name), else copied from the graph's arrays.
+    ``weights`` where given (tensors by weight name), else copied from the graph's arrays. What the graph
+    makes of nothing is on ``device`` (None: the CPU), except for what only host weights go into (`hosted`).
     Raises UnsupportedError naming the operator and layer that torch can't run.
     """
     graph = expand(graph, has_torch, "torch")
-    return _Lowering(graph, weights or {}).module()
+    return _Lowering(graph, weights or {}, device).module()
 
 
 def plain(module: fx.GraphModule) -> Callable[..., Any]:
@@ -68,8 +71,9 @@ def plain(module: fx.GraphModule) -> Callable[..., Any]:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, weights: dict[str, torch.Tensor]):
-        self.graph, self.weights = graph, weights
+    def __init__(self, graph: Graph, weights: dict[str, torch.Tensor], device: torch.device | None):
+        self.graph, self.weights, self.device = graph, weights, device
+        self.hosted = set() if device is None else hosted(graph, weights)
         self.root = nn.Module()
         self.fx = fx.Graph()
         self.tracer = fx.proxy.GraphAppendingTracer(self.fx)
@@ -108,7 +112,8 @@ class _Lowering:
             return
         if isinstance(node.op, Constant):
             tensor = torch.from_numpy(np.array(_portable(node.op.value.data)))
-            tensor = tensor.to(DTYPES[node.types[0].dtype.name])
+            device = None if node.results[0] in self.hosted else self.device
+            tensor = tensor.to(device=device, dtype=DTYPES[node.types[0].dtype.name])
             self.proxies[node.results[0]] = self._attribute("constant", tensor, parameter=False)
             return
         operands = [None if v is None else self._operand(node, v) for v in node.inputs]
@@ -131,7 +136,7 @@ class _Lowering:
             own = set().union(*(t.symbols() for t in types if t is not None))
             sizes = {s: self._size(node, s) for t in node.types for s in sorted(t.symbols() - own)}
             return self.tracer.create_proxy("call_module", name, tuple(operands), sizes)
-        context = Recording(self.tracer, self.sizes)
+        context = Recording(self.tracer, self.sizes, None if node.results[0] in self.hosted else self.device)
         context.inputs, context.outputs = types, node.types
         try:
             return node.op.torch(context, *operands)
@@ -149,7 +154,10 @@ class _Lowering:
         scalar = isinstance(value.op, Constant) and value.type.shape == () and node.op.torch_scalars
         if scalar and any(v is not None and not isinstance(v.op, Constant) and v.type.rank for v in node.inputs):
             return value.op.value.data.item()  # type: ignore[attr-defined]
-        return self.proxies[value]
+        found = self.proxies[value]
+        if value in self.hosted and node.results[0] not in self.hosted and not _draws(node.op):
+            found = self.tracer.create_proxy("call_method", "to", (found, self.device), {"non_blocking": True})
+        return found
 
     def _note(self, value: Value) -> None:
         """Remember where to read the symbols of a value's shape."""
@@ -167,7 +175,9 @@ class _Lowering:
             array = self.graph.weights.get(op.label)
             if array is None:
                 raise UnsupportedError(f"weight {op.label!r} has no values")
-            tensor = torch.from_numpy(np.array(_portable(array))).to(DTYPES[op.type.dtype.name])
+            tensor = torch.from_numpy(np.array(_portable(array))).to(
+                device=self.device, dtype=DTYPES[op.type.dtype.name]
+            )
         return self._attribute(op.label, tensor, parameter=True)
 
     def _attribute(self, label: str, tensor: torch.Tensor, parameter: bool) -> Any:
@@ -206,14 +216,47 @@ class _Lowering:
         return name
 
 
+def hosted(graph: Graph, weights: Mapping[str, torch.Tensor]) -> set[Value]:
+    """The values that stay on the CPU beside a device: of weights that are there and of constants beside them.
+
+    These are the states of seeds: the generator that they start is set up by the host, which would have to wait
+    for the device to read them from there.
+    """
+    found: set[Value] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Weight):
+            tensor = weights.get(node.op.label)
+            if tensor is not None and tensor.device.type == "cpu":
+                found.update(node.results)
+            continue
+        operands = [v for v in node.inputs if v is not None]
+        moving = [v for v in operands if not isinstance(v.op, Constant)]
+        if moving and all(v in found for v in moving) and not _draws(node.op):
+            found.update(node.results, operands)
+    return found
+
+
+def _draws(op: Op) -> bool:
+    """True for random operators: they take a seed from the host."""
+    return hasattr(op, "draw")
+
+
 def identifier(label: str) -> str:
     """``label`` as a Python identifier."""
     name = re.sub(r"\W", "_", label, flags=re.ASCII) or "_"
     return f"_{name}" if name[0].isdigit() else name
 
 
-def run_op(op: Op, tensors: Sequence[torch.Tensor | None], sizes: dict[str, int] | None = None) -> Any:
-    """One operator on tensors, through its decomposition where it has no torch facet."""
+def run_op(
+    op: Op,
+    tensors: Sequence[torch.Tensor | None],
+    sizes: dict[str, int] | None = None,
+    device: torch.device | None = None,
+) -> Any:
+    """One operator on tensors, through its decomposition where it has no torch facet.
+
+    It runs on ``device``, by default that of its first operand.
+    """
     types = tuple(None if x is None else tensor_type(x) for x in tensors)
     if not has_torch(op):
         inputs = [None if t is None else Input(f"x{i}", t)() for i, t in enumerate(types)]
@@ -221,10 +264,10 @@ def run_op(op: Op, tensors: Sequence[torch.Tensor | None], sizes: dict[str, int]
         graph = Graph(
             op.name, [v for v in inputs if v is not None], results if isinstance(results, tuple) else (results,)
         )
-        outputs = lower(graph)(*(x for x in tensors if x is not None))
+        outputs = lower(graph, device=device)(*(x for x in tensors if x is not None))
         return outputs if isinstance(results, tuple) else outputs[0]
     outputs = op.infer(*types)
-    device = next((x.device for x in tensors if x is not None), None)
+    device = device or next((x.device for x in tensors if x is not None), None)
     results = outputs if isinstance(outputs, tuple) else (outputs,)
     context = Running(types, results, sizes, device, region_function)
     return op.torch(context, *tensors)
@@ -241,7 +284,7 @@ def region_function(graph: Graph, device: torch.device) -> Callable[..., tuple[t
     if key not in _REGIONS:
         if len(_REGIONS) >= 256:
             _REGIONS.clear()
-        _REGIONS[key] = lower(graph).to(device)
+        _REGIONS[key] = lower(graph, device=None if device.type == "cpu" else device)
     return _REGIONS[key]
 
 

@@ -99,6 +99,36 @@ def _set_flash_attention(allowed: bool) -> None:
     _SETTINGS["flash_attention"] = allowed
 
 
+def is_tf32_enabled() -> bool:
+    """True where `fit` on a GPU computes products of float32 matrices and convolutions in TensorFloat-32, the default."""
+    return bool(_SETTINGS.get("tf32", True))
+
+
+def enable_tf32() -> None:
+    """Let `fit` round the factors of float32 products to 10 bits on a GPU that multiplies these many times faster."""
+    _SETTINGS["tf32"] = True
+
+
+def disable_tf32() -> None:
+    """Compute whole float32 products on a GPU too."""
+    _SETTINGS["tf32"] = False
+
+
+def is_determinism_enabled() -> bool:
+    """True where `fit` may use only algorithms that give the same numbers each time."""
+    return bool(_SETTINGS.get("determinism", False))
+
+
+def enable_determinism() -> None:
+    """Keep `fit` to algorithms that give the same numbers each time; torch names an operator that has none."""
+    _SETTINGS["determinism"] = True
+
+
+def disable_determinism() -> None:
+    """Let `fit` use the fastest algorithms, the default; on a GPU their sums differ in the last digits from run to run."""
+    _SETTINGS["determinism"] = False
+
+
 def is_traceback_filtering_enabled() -> bool:
     """False: tracebacks are shown as they are."""
     return False

@@ -53,6 +53,7 @@ class SeedGenerator:
             self.state = Variable(
                 np.array([seed or 0, 0], dtype=np.int64), dtype="int64", trainable=False, name="seed_generator_state"
             )
+            self.state.on_host = True
 
     def next(self) -> Any:
         """The next seed as a tensor int64 [2], or None where this generator has no seed."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from kcompile.errors import UnsupportedError
+from kcompile.errors import printable
+from kcompile.keras import backend
+from kcompile.tracing.scope import device_scope as scope_of_device
 from kcompile.tracing.scope import name_scope as scope
 
 
@@ -21,7 +24,29 @@ def name_scope(name: str, **kwargs: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def device(device_name: str) -> Iterator[None]:
-    """Accepts the CPU, where models are held; UnsupportedError for others."""
-    if str(device_name).lower().partition(":")[0] != "cpu":
-        raise UnsupportedError(f"keras.device({device_name!r}): models are held on the CPU; leave it out")
-    yield
+    """What is computed within runs on ``cpu``, ``cuda`` or ``cuda:1`` (``gpu`` is the same); models move there when used.
+
+    A model stays where it was moved: outside of all scopes it runs where its variables are. Raises ValueError
+    for other names, MissingError where there is no such device.
+    """
+    if not isinstance(device_name, str):
+        raise ValueError(
+            "Invalid value for argument `device_name`. Expected a string like 'gpu:0' or 'cpu'. "
+            f"Received: device_name='{device_name}'"
+        )
+    found = re.fullmatch(r"cpu(?::0)?|(?:cuda|gpu)(?::([0-9]+))?", device_name.lower())
+    if found is None:
+        raise ValueError(f"keras.device({printable(device_name)!r}): expected 'cpu', 'cuda' or 'cuda:1'")
+    name = device_name.lower()
+    with scope_of_device("cpu" if name.startswith("cpu") else cuda(found[1])):
+        yield
+
+
+def cuda(index: str | None = None) -> str:
+    """The name of a CUDA device with its index; MissingError, saying what is missing, where it is not there."""
+    return str(backend.devices().cuda(None if index is None else int(index)))
+
+
+def automatic() -> str:
+    """``cuda`` where torch finds one, else ``cpu``."""
+    return "cuda" if backend.devices().has_cuda() else "cpu"

@@ -1,4 +1,4 @@
-"""Where tracing is: the layer path, and the trace in progress."""
+"""Where tracing is: the layer path, the trace in progress, and the device that was asked for."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PATH: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("kcompile_path", default=())
 _HIDDEN: contextvars.ContextVar[int] = contextvars.ContextVar("kcompile_hidden", default=0)
 _TRACER: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("kcompile_tracer", default=None)
+_DEVICE: contextvars.ContextVar[str | None] = contextvars.ContextVar("kcompile_device", default=None)
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
@@ -63,6 +64,21 @@ def tracing(tracer: Tracer | None) -> Iterator[Tracer | None]:
         yield tracer
     finally:
         _TRACER.reset(token)
+
+
+@contextlib.contextmanager
+def device_scope(name: str) -> Iterator[None]:
+    """What is computed within runs on this device, a name that torch knows."""
+    token = _DEVICE.set(name)
+    try:
+        yield
+    finally:
+        _DEVICE.reset(token)
+
+
+def current_device() -> str | None:
+    """The innermost `device_scope`'s name; None outside of all, where everything runs where its tensors are."""
+    return _DEVICE.get()
 
 
 def user_location() -> str:

@@ -29,6 +29,24 @@ def autocast(target: DType | None) -> Iterator[None]:
         _AUTOCAST.reset(token)
 
 
+class Storage:
+    """What holds a variable's value where this process has only a part of it; the whole is read array by array."""
+
+    shape: tuple[int, ...]
+
+    def read(self) -> np.ndarray:
+        """The whole value."""
+        raise NotImplementedError
+
+    def write(self, array: np.ndarray) -> None:
+        """Set the whole value."""
+        raise NotImplementedError
+
+    def held(self) -> Any:
+        """What is here, as generated code uses it."""
+        raise NotImplementedError
+
+
 class Variable(Operators):
     """A mutable array.
 
@@ -69,6 +87,8 @@ class Variable(Operators):
         self.regularizer: Any = None
         self.constraint: Any = None
         self.overwrite_with_gradient = False
+        # What the host reads at each step (the state of seeds) stays there: reading it off a GPU would wait for it.
+        self.on_host = False
 
     @property
     def dtype(self) -> str:
@@ -160,6 +180,8 @@ class Eager:
             )
         if isinstance(variable.storage, np.ndarray):
             variable.storage = np.array(array)
+        elif isinstance(variable.storage, Storage):
+            variable.storage.write(array)
         else:
             detached = variable.storage.detach()
             detached.copy_(type(detached).new_tensor(detached, array.astype(_torchable(array.dtype))))
@@ -206,6 +228,8 @@ def to_numpy(x: Any) -> np.ndarray:
     """Any concrete array-like (numpy, torch, Variable, lists) as a numpy array that shares nothing."""
     if isinstance(x, Variable):
         x = x.storage
+    if isinstance(x, Storage):
+        return x.read()
     if hasattr(x, "detach"):
         x = x.detach().cpu()
         if "bfloat16" in str(x.dtype):

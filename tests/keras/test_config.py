@@ -151,5 +151,3 @@ def test_scopes() -> None:
             assert room.Variable(np.ones(2), name="v").path == "outer/v"
         with pytest.raises((ValueError, TypeError)), room.name_scope("a/b"):
             pass
-    with pytest.raises(UnsupportedError, match="CPU"), keras.device("gpu:0"):
-        pass

@@ -52,7 +52,7 @@ class BackupAndRestore(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(self._variables())}
         kind, keys, position, gauss, cached = np.random.get_state(legacy=True)
-        arrays["torch"] = backend.engine().random_state()
+        arrays |= {f"torch/{device}": a for device, a in backend.engine().random_state().items()}
         arrays["numpy"] = np.asarray(keys)
         version, numbers, following = python_random.getstate()
         arrays["python"] = np.asarray(numbers, dtype=np.int64)
@@ -91,7 +91,8 @@ class BackupAndRestore(Callback):
             raise UsageError(f"{self.path}: is the backup of another model; delete it to start anew")
         for variable, array in zip(variables, kept, strict=True):
             variable.assign(array)
-        backend.engine().set_random_state(arrays["torch"])
+        generators = {k.removeprefix("torch/"): a for k, a in arrays.items() if k.startswith("torch/")}
+        backend.engine().set_random_state(generators)
         kind, position, gauss, cached = state["numpy"]
         np.random.set_state((kind, arrays["numpy"], position, gauss, cached))
         version, following = state["python"]

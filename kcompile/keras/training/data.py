@@ -52,15 +52,16 @@ class Epochs:
 
     With ``limit`` an epoch has that many batches and the next one goes on where it ended, from the
     start again where the source has no more. ``steps`` is an epoch's number of batches, None while it
-    is not known. Closing it ends the source's workers.
+    is not known. Closing it ends the source's workers. For a GPU, batches are copied to the ``device`` ahead of
+    their turn.
     """
 
-    def __init__(self, source: Source, limit: int | None = None, group: int = 1):
+    def __init__(self, source: Source, limit: int | None = None, group: int = 1, device: Any = None):
         most = config.max_steps_per_epoch()
         if most is not None and (limit is None or most < limit):
             warnings.warn(f"Limiting steps_per_epoch to {most}", stacklevel=3)
             limit = most
-        self.source, self.limit, self.group = source, limit, group
+        self.source, self.limit, self.group, self.device = source, limit, group, device
         self.steps = limit or source.num_batches
         self._batches: Iterator[Batch] | None = None
 
@@ -85,6 +86,8 @@ class Epochs:
         fresh = self._batches is None
         if self._batches is None:
             self._batches = iter(self.source)
+            if self.device is not None:
+                self._batches = backend.devices().ahead(self._batches, self.device, tree.flatten, tree.pack_like)
         batches = list(itertools.islice(self._batches, count))
         if not batches and restart and not fresh:
             self.close()

@@ -48,6 +48,9 @@ class Fallback:
         self.traced, self.eager, self.kind = traced, eager, kind
         self.failed = False
 
+    def settle(self) -> None:
+        self.traced.settle()
+
     def __call__(self, batch: Any) -> Any:
         if not self.failed:
             try:

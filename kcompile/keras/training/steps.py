@@ -74,24 +74,35 @@ class Step:
     """A Python function of (x, y, sample_weight) that is traced at need and runs in torch.
 
     ``function`` returns a dict of named tensors; it reads and assigns variables. ``jit`` hands what is
-    generated to torch.compile.
+    generated to torch.compile; ``share`` is what this process does of it.
     """
 
-    def __init__(self, name: str, function: Callable[[Any, Any, Any], dict[str, Any]], jit: bool = False):
-        self.name, self.function, self.jit = name, function, jit
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[Any, Any, Any], dict[str, Any]],
+        jit: bool = False,
+        share: Share | None = None,
+    ):
+        self.name, self.function, self.jit, self.share = name, function, jit, share or Share()
         self.signature: Signature | None = None
         self.kinds: list[Any] | None = None
         self.batch_size = 1
         self.runner: Any = None
         self.output_structure: Any = None
 
+        self.device: Any = None  # None is the CPU
+        self.moves = 0
     def __call__(self, batch: Any) -> Any:
         leaves = tree.flatten(batch)
         kinds = [None if a is None else (a.dtype, a.shape) for a in leaves]
         if kinds != self.kinds:  # most batches are like the one before
             self.prepare(batch)
             self.kinds = kinds
-        outputs = self._run([a for a in leaves if a is not None])
+        tensors = self.share.tensors([a for a in leaves if a is not None])
+        if self.device is not None:
+            tensors = [backend.devices().copied(a, self.device) for a in tensors]
+        outputs = self._run(tensors)
         return tree.pack_like(self.output_structure, outputs)
 
     def prepare(self, batch: Any) -> None:
@@ -102,14 +113,22 @@ class Step:
             self._compile()
 
     def _run(self, tensors: list[Any]) -> Any:
+    def settle(self) -> None:
+        """Forget the code that was made for variables that have since moved to another device."""
+        if self.runner is not None and backend.devices().moves() != self.moves:
+            self.signature, self.kinds, self.runner = None, None, None
+
         with backend.engine().no_grad():
             return self.runner(*tensors)
 
     def _compile(self) -> None:
         graph, tracer = self._trace()
         graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
+        graph = self._shared(graph, tracer)
         self.runner = self._lowered(graph, tracer)
+        self.device = backend.devices().placement(tracer.variables.values())
 
+        self.moves = backend.devices().moves()
     def _trace(self) -> tuple[Graph, Tracer]:
         assert self.signature is not None
         types = self.signature.types
@@ -124,7 +143,11 @@ class Step:
         return graph, tracer
 
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
-        return engine_function()(graph, tracer.variables, jit=self.jit)
+    def _shared(self, graph: Graph, tracer: Tracer) -> Graph:
+        self.share.place(list(tracer.variables.values()), [], None)
+        return self.share.graph(graph, tracer.variables, trains=False)
+
+        return engine_function()(graph, tracer.variables, self.device, self.jit)
 
 
 class TrainingStep(Step):
@@ -138,7 +161,8 @@ class TrainingStep(Step):
         trained: Callable[[], list[Variable]],
         jit: bool = False,
     ):
-        super().__init__(name, function, jit)
+        share: Share | None = None,
+        super().__init__(name, function, jit, share)
         self.optimizer, self.trained = optimizer, trained
         self.revision = optimizer.revision
 
@@ -153,6 +177,12 @@ class TrainingStep(Step):
         return self.runner(*tensors)
 
     def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
+    def _shared(self, graph: Graph, tracer: Tracer) -> Graph:
+        self.optimizer.build(self.trained())
+        variables = [*tracer.variables.values(), *self.optimizer.variables]
+        self.share.place(variables, self.trained(), self.optimizer)
+        return self.share.graph(graph, tracer.variables, trains=True)
+
         from kcompile.engine.function import ExplicitStep, Function, TrainStep
 
         labels = {id(v): label for label, v in tracer.variables.items()}
@@ -162,20 +192,22 @@ class TrainingStep(Step):
         whole = None if self.jit else differentiated(graph, [labels[id(v)] for v in trained], self.batch_size)
         if whole is not None:
             graph = optimize(whole, TRAINING, evaluate=evaluate_torch).graph
-        forward = Function(graph, tracer.variables, jit=self.jit)
-        self.optimizer.build(self.trained())
-        update, update_tracer, groups = trace_update(self.optimizer, trained)
+        forward = Function(graph, tracer.variables, self.device, self.jit)
+        update, update_tracer, groups = trace_update(self.optimizer, trained, self.share)
         made = TrainStep if whole is None else ExplicitStep
         return made(forward, [labels[id(v)] for v in trained], update, update_tracer.variables, groups)
 
 
-def trace_update(optimizer: Optimizer, trained: list[Variable]) -> tuple[Graph, Tracer, dict[str, tuple[str, int]]]:
+def trace_update(
+    optimizer: Optimizer, trained: list[Variable], share: Share
+) -> tuple[Graph, Tracer, dict[str, tuple[str, int]]]:
     """The optimizer's step for these variables as a graph: inputs are gradients, updates new values."""
     gradients = [input_value(f"gradient{i}", Type(dtype(v._dtype), v.shape)) for i, v in enumerate(trained)]
     tracer = Tracer()
     with tracer.scope(), root_scope():
         optimizer.apply([SymbolicTensor(g) for g in gradients], trained)
-    graph = tracer.graph("update", gradients, [])
+    owners = {f"gradient{i}": v for i, v in enumerate(trained)}
+    graph = share.update(tracer.graph("update", gradients, []), {**tracer.variables, **owners})
     graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
     place, slots = {id(v): i for i, v in enumerate(trained)}, optimizer.slots
     groups: dict[str, tuple[str, int]] = {f"gradient{i}": ("gradients", i) for i in range(len(trained))}

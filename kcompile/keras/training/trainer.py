@@ -24,6 +24,7 @@ from kcompile.keras.training.sources import unpack
 from kcompile.keras.training.steps import Step, TrainingStep
 
 
+from kcompile.tracing.scope import current_device
 class Trainer(OverridableSteps, Compiling):
     """What a Model adds to a Layer: training and evaluation over batches."""
 
@@ -62,6 +63,21 @@ class Trainer(OverridableSteps, Compiling):
             self._steps[kind] = eager if self.run_eagerly else Fallback(made, eager, kind)
         return self._steps[kind]
 
+    def _made_step(self, kind: str, share: Share) -> Any:
+        jit = self.jit_compile
+        if kind == "train":
+            function: Any = self._loss_of_batch(True)
+            made: Any = TrainingStep("train", function, self.optimizer, self._trained, jit, share)
+            eager = EagerStep(function, self.optimizer, self._trained)
+        else:
+            function = self._loss_of_batch(False) if kind == "test" else self._predict_of_batch
+            made, eager = Step(kind, function, jit, share), EagerStep(function)
+        return eager if self.run_eagerly else share.runner(made, Fallback(made, eager, kind))
+
+    def _device(self) -> Any:
+        """Where the model runs: the device of `keras.device`, or where its variables are; None for the CPU."""
+        return backend.devices().placement(self.variables)  # type: ignore[attr-defined]
+
     def _trained(self) -> list[Any]:
         return self.trainable_variables  # type: ignore[attr-defined]
 
@@ -98,7 +114,8 @@ class Trainer(OverridableSteps, Compiling):
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_validation((x, y, sample_weight), validation_split)
         data = make_data(x, y, sample_weight, batch_size, shuffle, class_weight, steps_per_epoch)
-        run = Epochs(data, steps_per_epoch, self.steps_per_execution)
+        device = self._device()
+        run = Epochs(data, steps_per_epoch, self.steps_per_execution, device)
         validate = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
         history = History()
         runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
@@ -113,7 +130,8 @@ class Trainer(OverridableSteps, Compiling):
         def validated(epoch: int) -> dict[str, Any]:
             return {} if validate is None or not _is_due(epoch, validation_freq) else validate(runner)
 
-        with contextlib.closing(run), kept_memory():
+        set_up = backend.devices().set_up(device, config.is_tf32_enabled(), config.is_determinism_enabled())
+        with contextlib.closing(run), kept_memory(), set_up:
             logs = self._run_epochs(run, runner, verbose, range(first, epochs), validated)
         self.optimizer.finalize_variable_values(self._trained())
         runner.call("on_train_end", logs)
@@ -194,7 +212,8 @@ class Trainer(OverridableSteps, Compiling):
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._require_compiled("evaluate")
-        run = Epochs(make_data(x, y, sample_weight, batch_size, steps=steps), steps, self.steps_per_execution)
+        data = make_data(x, y, sample_weight, batch_size, steps=steps)
+        run = Epochs(data, steps, self.steps_per_execution, self._device())
         runner = _callback_list(callbacks, self, epochs=1, steps=run.steps, verbose=verbose)
         self.stop_evaluating = False
         self.reset_metrics()
@@ -215,7 +234,8 @@ class Trainer(OverridableSteps, Compiling):
         callbacks: Any = None,
     ) -> Any:
         """Outputs for all samples as numpy arrays, computed in batches."""
-        run = Epochs(make_data(x, None, None, batch_size, steps=steps), steps, self.steps_per_execution)
+        data = make_data(x, None, None, batch_size, steps=steps)
+        run = Epochs(data, steps, self.steps_per_execution, self._device())
         runner = _callback_list(callbacks, self, epochs=1, steps=run.steps, verbose=verbose)
         rows: list[Any] = []
 
