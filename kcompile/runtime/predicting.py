@@ -67,6 +67,8 @@ def predict_file(
     if backend not in BACKENDS:
         raise UsageError(f"unknown backend {backend!r}; use {' or '.join(BACKENDS)}")
     check_target(target)
+    if backend == "ray" and target.suffix == ".npy":
+        raise UsageError(f"{target}: Ray's blocks are tables; write .parquet, .csv or .jsonl")
     table = Table([data] if isinstance(data, (str, Path)) else list(data))
     here = Predictor(Settings(str(model), {}, batch_size, device, threads or (None if workers == 1 else 1)))
     given = {name: (c,) if isinstance(c, str) else tuple(c) for name, c in (columns or {}).items()}

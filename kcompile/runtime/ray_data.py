@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kcompile.errors import KcompileError, MissingError, UsageError, printable
+from kcompile.errors import MissingError, UsageError, printable
 from kcompile.runtime.batches import Predictor, Settings
 from kcompile.tables.columns import Outputs
 from kcompile.tables.files import Rows, Table, outputs_to_arrow
+
+ERROR = "kcompile.error"  # the only column of a block that stands for an error
 
 
 class BlockPredictor:
@@ -20,7 +23,11 @@ class BlockPredictor:
     def __call__(self, block: Any) -> Any:
         rows = Rows(self.source, 0, {n: block.column(n).combine_chunks() for n in block.column_names})
         read = {c for columns in self.predictor.settings.columns.values() for c in columns}
-        outputs = self.predictor({c: rows.column(c) for c in read})
+        try:
+            outputs = self.predictor({c: rows.column(c) for c in read})
+        except UsageError as error:
+            # Raised, it would arrive as the text of a traceback.
+            return block.slice(0, 1).select([]).append_column(ERROR, [[str(error)]])
         made = block.select(list(self.keep))
         for name, values in outputs_to_arrow(outputs, self.dims).items():
             made = made.append_column(name, values)
@@ -45,18 +52,21 @@ def predicted(
         raise UsageError("backend ray reads .parquet files only; use the backend processes")
     read = [c for columns in settings.columns.values() for c in columns]
     names = list(dict.fromkeys([*read, *keep]))
-    ray.data.DataContext.get_current().execution_options.preserve_order = True
-    data = ray.data.read_parquet(files, columns=names).map_batches(
+    if not ray.is_initialized():
+        ray.init(logging_level="warning", log_to_driver=False, include_dashboard=False)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Reading needs a processor too, and waits forever where the workers have them all.
+    share = min(1.0, (ray.cluster_resources()["CPU"] - 1) / workers) if workers > 1 else 0.5
+    data = ray.data.read_parquet(files).select_columns(names).map_batches(
         BlockPredictor, fn_constructor_args=(settings, tuple(keep), dims, f"a block of {table.files[0]}"),
-        batch_format="pyarrow", batch_size=size, concurrency=workers, zero_copy_batch=True,
+        batch_format="pyarrow", batch_size=size, compute=ray.data.ActorPoolStrategy(size=workers), zero_copy_batch=True, num_cpus=max(share, 0.1),
     )  # fmt: skip
     try:
         for block in data.iter_batches(batch_format="pyarrow", batch_size=None):
+            if block.column_names == [ERROR]:
+                raise UsageError(block.column(ERROR)[0].as_py())
             yield {name: block.column(name).combine_chunks() for name in block.column_names}, {}
     except ray.exceptions.RayError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, KcompileError):
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        if cause is not None:
-            raise cause from error
         raise UsageError(f"Ray: {printable(' '.join(str(error).split()))}") from error
