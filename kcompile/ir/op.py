@@ -20,7 +20,7 @@ import contextlib
 import contextvars
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -149,6 +149,10 @@ class Op:
     def changed(self) -> dict[str, Any]:
         """Fields whose value is not the default."""
         return {k: v for k, v in self.attributes().items() if _exact(v) != _exact(freeze(self.fields[k]))}
+
+    def runs_opaque(self, operands: Sequence[Any]) -> bool:
+        """Whether the torch facet is to run on tensors, not to be recorded, with these operands (None: absent)."""
+        return self.torch_opaque
 
     def replace(self, **changes: Any) -> Any:
         """The same operator with some fields changed."""

@@ -7,6 +7,7 @@ from session to session only where the seed is a constant (the nodes' ``seed`` a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcompile.ir import DType, Op, Type, Value, constant
@@ -36,10 +37,11 @@ def _onnx_seed(o: Any, seed: str | None, draw: int) -> float | None:
 class _Random(Op):
     """A tensor of a given shape."""
 
-    # The generator's state is read from the seed tensor when the model runs.
-    torch_opaque = True
-
     shape: tuple[DimLike, ...]
+
+    def runs_opaque(self, operands: Sequence[Any]) -> bool:
+        # The generator's state is read from the seed tensor when the model runs.
+        return any(v is not None for v in operands)
 
     def infer(self, seed: Type | None = None) -> Type:
         _check_seed(self, seed)
@@ -139,6 +141,26 @@ class RandomInteger(_Random, name="random_integer"):
         return o.cast(o.Add(steps, o.like(self.low, f64)), self.dtype)
 
 
+class DropoutNoise(_Random, name="dropout_noise"):
+    """0 with probability ``rate``, else 1 / (1 - rate), of the given shape: what `Dropout` multiplies by."""
+
+    rate: float
+    dtype: DType = f32
+    draw: int = 0
+
+    def infer(self, seed: Type | None = None) -> Type:
+        self.require(0 <= self.rate < 1, f"rate must be at least 0 and below 1, got {self.rate}")
+        return super().infer(seed)
+
+    def torch(self, t: Any, seed: Any = None) -> Any:
+        generator = t.generator(seed, self.draw)
+        return t.noise.dropout_noise(t.shape(self.shape), self.rate, t.dtype(self.dtype), t.device, generator)
+
+    def onnx(self, o: Any, seed: str | None = None) -> str:
+        kept = o.Less(self._draw(o, "RandomUniform", f32, seed, low=0.0, high=1.0), o.like(1 - self.rate, f32))
+        return o.Where(kept, o.like(1 / (1 - self.rate), self.dtype), o.like(0, self.dtype))
+
+
 class _Parametrised(Op):
     """A tensor of a given shape whose distribution differs from cell to cell, by float operands that broadcast to it."""
 
@@ -194,11 +216,12 @@ class Dropout(Op, name="dropout"):
     stands for x's size.
     """
 
-    torch_opaque = True
-
     rate: float
     draw: int = 0
     noise_shape: tuple[DimLike | None, ...] | None = None
+
+    def runs_opaque(self, operands: Sequence[Any]) -> bool:
+        return any(v is not None for v in operands[1:])
 
     def infer(self, x: Type, seed: Type | None = None) -> Type:
         _check_seed(self, seed)
@@ -208,18 +231,17 @@ class Dropout(Op, name="dropout"):
         self.require(fits, f"noise_shape {self.noise_shape} must have an entry for each axis of {x}")
         return x
 
-    def _noise(self, x: Type) -> list[DimLike]:
-        return [d if n is None else n for n, d in zip(self.noise_shape or x.shape, x.shape, strict=True)]
+    def noise(self, x: Type) -> DropoutNoise:
+        """What an operand of this type is multiplied by, where the rate is below 1."""
+        shape = tuple(d if n is None else n for n, d in zip(self.noise_shape or x.shape, x.shape, strict=True))
+        return DropoutNoise(shape, self.rate, x.dtype, self.draw)
 
     def torch(self, t: Any, x: Any, seed: Any = None) -> Any:
         if self.rate in (0, 1):
             return x * (1.0 - self.rate)
-        if seed is None and self.noise_shape is None:
-            return t.nn.functional.dropout(x, self.rate, True)
-        shape = t.shape(self._noise(t.inputs[0]))
-        noise = t.empty(shape, dtype=x.dtype, device=x.device)
-        kept = noise.bernoulli_(1 - self.rate, generator=t.generator(seed, self.draw))
-        return x * (kept / (1 - self.rate))
+        if seed is None and self.noise_shape is None and t.device.type != "cpu":
+            return t.nn.functional.dropout(x, self.rate, True)  # one kernel there
+        return x * self.noise(t.inputs[0]).torch(t, seed)
 
     def onnx(self, o: Any, x: str, seed: str | None = None) -> str:
         type = o.inputs[0]
@@ -230,6 +252,4 @@ class Dropout(Op, name="dropout"):
             number = None if drawn is None else int(drawn)
             training = o.array(True, "training")
             return o.Dropout(x, o.like(self.rate, f32), training, seed=number)
-        ones = o.Expand(o.like(1.0, f32), o.shape(self._noise(type)))
-        kept = o.Less(o.RandomUniformLike(ones, low=0.0, high=1.0, seed=drawn), o.like(1 - self.rate, f32))
-        return o.Mul(x, o.Where(kept, o.like(1 / (1 - self.rate), type.dtype), o.like(0, type.dtype)))
+        return o.Mul(x, self.noise(type).onnx(o, seed))

@@ -11,7 +11,14 @@ from kcompile.ir.op import Op, sub_graphs, symbols_in
 from kcompile.ir.types import Type, bf16, f32, type_of
 from kcompile.operators.arithmetic import FloorDivide, Remainder
 from kcompile.operators.opaque import Opaque
-from kcompile.operators.random import Dropout, RandomInteger, RandomNormal, RandomUniform, TruncatedNormal
+from kcompile.operators.random import (
+    Dropout,
+    DropoutNoise,
+    RandomInteger,
+    RandomNormal,
+    RandomUniform,
+    TruncatedNormal,
+)
 from kcompile.passes.arrays import Arrays
 from kcompile.passes.layout import SPATIAL
 
@@ -22,7 +29,7 @@ Evaluate = Callable[[Graph], "list[np.ndarray]"]
 SMALL = 16 << 10
 # Nothing larger is computed on the way to a small result.
 LARGE = 64 << 20
-_RANDOM = (RandomUniform, RandomNormal, TruncatedNormal, RandomInteger, Dropout)
+RANDOM = (RandomUniform, RandomNormal, TruncatedNormal, RandomInteger, Dropout, DropoutNoise)
 
 
 def fold_constants(graph: Graph, reads_weights: bool, evaluate: Evaluate) -> Graph:
@@ -90,7 +97,7 @@ class _Folding:
 def _allowed(node: Node) -> bool:
     op, types = node.op, [*node.types, *(v.type for v in node.inputs if v is not None)]
     # What an opaque node is for is not known: a dequantised bias, say, has to stay beside its convolution.
-    if isinstance(op, (*_RANDOM, Opaque)) or sub_graphs(op) or symbols_in(op) or not _expressible(op):
+    if isinstance(op, (*RANDOM, Opaque)) or sub_graphs(op) or symbols_in(op) or not _expressible(op):
         return False
     if isinstance(op, (FloorDivide, Remainder)) and node.types[0].dtype.is_integer:
         return False  # the rule fold-integer-division's

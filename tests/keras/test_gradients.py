@@ -112,7 +112,9 @@ MODELS: dict[str, tuple[Callable[[], Any], str, Any, type]] = {
     # layers, loss, targets, the step that is used
     "regression": (lambda: [keras.layers.Dense(1)], "mse", np.ones((6, 1), "float32"), ExplicitStep),
     "classifier": (
-        lambda: [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3, activation="softmax")],
+        lambda: [
+            keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.3), keras.layers.Dense(3, activation="softmax"),
+        ],
         "sparse_categorical_crossentropy", np.array([0, 1, 2, 0, 1, 2]), ExplicitStep,
     ),
     "autograd": (lambda: [keras.layers.Dense(4, activation="gelu")], "mse", np.ones((6, 4), "float32"), TrainStep),

@@ -12,6 +12,7 @@ from kcompile.ir.types import f16, f32, f64, i8, i32, i64
 from kcompile.operators.arithmetic import Add
 from kcompile.operators.random import (
     Dropout,
+    DropoutNoise,
     RandomBinomial,
     RandomGamma,
     RandomInteger,
@@ -77,7 +78,14 @@ def test_large_integers(run):
 
 @BACKENDS
 @pytest.mark.parametrize(
-    "op", [RandomUniform((9,)), RandomNormal((9,)), TruncatedNormal((9,)), RandomInteger((9,), 0, 99)]
+    "op",
+    [
+        RandomUniform((9,)),
+        RandomNormal((9,)),
+        TruncatedNormal((9,)),
+        RandomInteger((9,), 0, 99),
+        DropoutNoise((99,), 0.5),
+    ],
 )
 def test_a_seed_repeats_and_its_parts_matter(run, op):
     first = draw(run, op, (3, 4))
@@ -95,7 +103,10 @@ def test_two_draws_are_two(run):
 
 
 @BACKENDS
-@pytest.mark.parametrize("op", [RandomUniform((N, 3)), RandomNormal((N, 3), dtype=f16), RandomInteger((N, 3), 0, 5)])
+@pytest.mark.parametrize(
+    "op",
+    [RandomUniform((N, 3)), RandomNormal((N, 3), dtype=f16), RandomInteger((N, 3), 0, 5), DropoutNoise((N, 3), 0.5)],
+)
 def test_no_rows(run, op):
     assert draw(run, op, rows=0).shape == (0, 3)
 
@@ -103,6 +114,23 @@ def test_no_rows(run, op):
 def dropped(run, op, x, seed=None) -> np.ndarray:
     value = input_value("x", Type(f32, (N, *x.shape[1:])))
     return run(Graph("g", [value], [op(value, None if seed is None else constant(seed, i64))]), [x])[0]
+
+
+@BACKENDS
+@SEEDS
+@pytest.mark.parametrize("rate", [1e-4, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [f16, f32, f64], ids=str)
+def test_dropout_noise(run, seed, rate, dtype):
+    """Bernoulli numbers, scaled; neighbours, which come of the same 64 bits in torch, are independent."""
+    x = draw(run, DropoutNoise((N, 2001), rate, dtype), seed, rows=101)
+    assert x.dtype == dtype.numpy
+    kept = x != 0
+    np.testing.assert_allclose(x[kept], dtype.numpy.type(1 / (1 - rate)), rtol=1e-3 if dtype is f16 else 1e-6)
+    assert stats.binomtest(int((~kept).sum()), x.size, rate).pvalue > 1e-5
+    if rate > 0.01:
+        flat = kept.ravel()
+        table = [[int((flat[:-1] == a)[flat[1:] == b].sum()) for a in (False, True)] for b in (False, True)]
+        assert stats.chi2_contingency(table).pvalue > 1e-5
 
 
 @BACKENDS

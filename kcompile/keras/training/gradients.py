@@ -27,13 +27,29 @@ from kcompile.operators import (
     shape,
 )
 from kcompile.operators.arithmetic import Add, Divide, Multiply, Negative, Square, Subtract
+from kcompile.operators.collectives import AllReduce
 from kcompile.operators.linear import MatMul
 from kcompile.operators.logic import Where
+from kcompile.operators.random import Dropout
 from kcompile.operators.reduction import Sum
 from kcompile.operators.shape import Expand, Reshape, Transpose
+from kcompile.passes.patterns import like
+from kcompile.passes.pipeline import Pass, run_pass
+from kcompile.passes.rewrite import Log, Match, applies, rule
 
 # Numbers in all of a step's tensors, above which what the kernels do outweighs what calling them costs.
-SMALL = 1 << 15
+SMALL = 1 << 17
+
+
+@rule("dropout-as-product", like(Dropout, "x", "?seed"))
+def dropout_as_product(m: Match) -> Value:
+    """Dropout as a product with noise that the gradient meets again."""
+    op = m.op("dropout")
+    applies(op.rate < 1)
+    return Multiply()(m.x, op.noise(m.x.type)(m.seed))
+
+
+EXPLICIT = Pass("explicit", (dropout_as_product,))
 
 
 class NoRuleError(Exception):
@@ -47,6 +63,7 @@ def differentiated(graph: Graph, labels: Sequence[str], batch: int) -> Graph | N
     """
     if sum(_size(t, batch) for node in graph.nodes for t in node.types) > SMALL:
         return None
+    graph = run_pass(graph, EXPLICIT, False, None, Log())
     weights = graph.weight_values()
     try:
         found = _gradients(graph, [weights[label] for label in labels])
@@ -145,6 +162,11 @@ def _add(g: Value, node: Node, a: Value, b: Value) -> Parts:
 @_rule(Subtract)
 def _subtract(g: Value, node: Node, a: Value, b: Value) -> Parts:
     return g, Negative()(g)
+
+
+@_rule(AllReduce)
+def _all_reduce(g: Value, node: Node, x: Value) -> Parts:
+    return (AllReduce()(g),)
 
 
 @_rule(Multiply)
