@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from kcompile.engine import collectives
+from kcompile.engine import collectives, noise
 from kcompile.errors import UnsupportedError
 from kcompile.ir import DType, Graph, Type
 from kcompile.ir.dims import FUNCTIONS, Dim, DimLike, evaluate
@@ -32,14 +32,17 @@ FACTORIES = frozenset({
 
 
 class Context:
-    """What both kinds share: ``t.inputs``, ``t.outputs``: the operator's types; ``t.collectives``."""
+    """What both kinds share: ``t.inputs``, ``t.outputs``: the operator's types; ``t.device``.
+
+    ``t.collectives`` and ``t.noise`` are the engine's own modules beside torch's functions.
+    """
 
     inputs: tuple[Type | None, ...] = ()
     outputs: tuple[Type, ...] = ()
+    device: torch.device = torch.device("cpu")
 
     def dtype(self, dtype: DType) -> torch.dtype:
         """The torch dtype."""
-    device: torch.device = torch.device("cpu")
         return DTYPES[dtype.name]
 
     def size(self, dim: DimLike) -> Any:
@@ -64,7 +67,7 @@ class Running(Context):
     ):
         self.inputs, self.outputs, self.sizes = inputs, outputs, sizes or {}
         self.lower_region = lower_region
-        self.collectives = collectives
+        self.collectives, self.noise = collectives, noise
         self.device = device or torch.device("cpu")
 
     def __getattr__(self, name: str) -> Any:
@@ -98,7 +101,9 @@ class Recording(Context):
         self, tracer: fx.proxy.GraphAppendingTracer, sizes: dict[str, Any], device: torch.device | None = None
     ):
         self.tracer, self.sizes = tracer, sizes
-        self.collectives = _recorder(tracer, collectives)
+        self.collectives, self.noise = _recorder(tracer, collectives), _recorder(tracer, noise)
+        self.defaults = {} if device is None else {"device": device}
+        self.device = device or self.device
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(torch, name)

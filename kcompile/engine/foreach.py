@@ -312,7 +312,7 @@ class _Writer:
         else:
             operands = [None if v is None else self._operand(v) for v in node.inputs]
             types = tuple(None if v is None else v.type for v in node.inputs)
-            if node.op.torch_opaque:
+            if node.op.runs_opaque(node.inputs):
                 label = f"{identifier(node.op.name)}_{len(self.singles)}"
                 self.root.add_module(label, Opaque(node.op, types))
                 results = self.tracer.create_proxy("call_module", label, tuple(operands), {})

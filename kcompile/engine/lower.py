@@ -130,8 +130,8 @@ class _Lowering:
 
     def _call(self, node: Node, operands: list[Any]) -> Any:
         types = tuple(None if v is None else v.type for v in node.inputs)
-        if node.op.torch_opaque:
-            name = self._add_module(node, Opaque(node.op, types))
+        if node.op.runs_opaque(node.inputs):
+            name = self._add_module(node, Opaque(node.op, types, self.device))
             # Symbols of its results that no operand has (the shape of a random tensor, say).
             own = set().union(*(t.symbols() for t in types if t is not None))
             sizes = {s: self._size(node, s) for t in node.types for s in sorted(t.symbols() - own)}
