@@ -93,7 +93,7 @@ def _joined(x: torch.Tensor, axis: int, unit: int, factor: int, chunked: bool) -
     sent[: len(first)] = first
     got = sent.new_empty((count * longest, *sent.shape[1:]))
     # As bytes: not every backend moves every dtype.
-    dist.all_gather_into_tensor(_bytes(got), _bytes(sent))
+    dist.all_gather_into_tensor(as_bytes(got), as_bytes(sent))
     if min(lengths) < longest:
         got = torch.cat([part[:n] for part, n in zip(got.split(longest), lengths, strict=True)])
     return got.movedim(0, axis)
@@ -111,5 +111,6 @@ def _scattered(x: torch.Tensor, axis: int, unit: int, chunked: bool) -> torch.Te
     return made.movedim(0, axis)
 
 
-def _bytes(x: torch.Tensor) -> torch.Tensor:
-    return x.view(torch.uint8) if x.ndim and x.numel() else x.reshape(-1).view(torch.uint8)
+def as_bytes(x: torch.Tensor) -> torch.Tensor:
+    """The memory of a contiguous tensor."""
+    return x.reshape(-1).view(torch.uint8)

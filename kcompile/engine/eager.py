@@ -63,7 +63,8 @@ def hold(variable: Variable, device: torch.device | None = None) -> torch.Tensor
     if isinstance(tensor, Storage):
         return tensor.held()
     if not isinstance(tensor, torch.Tensor):
-        tensor = to_tensor(tensor)
+        # Fused kernels of optimizers walk through memory as it lies: in one order for all that belongs to a weight.
+        tensor = to_tensor(tensor).contiguous()
     tensor = moved(tensor, variable, device)
     wants_grad = variable.trainable and tensor.is_floating_point()
     if wants_grad and not isinstance(tensor, torch.nn.Parameter):

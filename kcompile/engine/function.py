@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from kcompile.engine.devices import CPU
+from kcompile.engine.distributed import Alone
 from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
 from kcompile.engine.jit import Jit, is_static
@@ -71,7 +73,8 @@ class TrainStep:
     """Forward, backward and update: the forward graph's first output is the loss.
 
     ``trained`` are the labels (in ``forward``) of the variables that the update graph's gradients
-    belong to, in order; ``groups`` tells the update graph's lists apart (see `Update`).
+    belong to, in order; ``groups`` tells the update graph's lists apart (see `Update`); ``exchange`` is what
+    adds gradients up over processes.
     """
 
     def __init__(
@@ -81,8 +84,9 @@ class TrainStep:
         update: Graph,
         update_variables: Mapping[str, Variable],
         groups: Mapping[str, tuple[str, int]],
+        exchange: Alone | None = None,
     ):
-        self.forward = forward
+        self.forward, self.exchange = forward, exchange or Alone()
         self.parameters = [forward.tensors[label] for label in trained]
         self.own = {p.data_ptr() for p in self.parameters}
         tensors = {label: _state(v, forward.device, label in groups) for label, v in update_variables.items()}
@@ -90,7 +94,7 @@ class TrainStep:
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs, values = self.forward.run(*inputs)
-        gradients = torch.autograd.grad(outputs[0], self.parameters, allow_unused=True)
+        gradients = self.exchange.differentiate(outputs[0], self.parameters)
         self.forward.write(values)
         self.update(gradients)
         return outputs
@@ -106,7 +110,7 @@ class ExplicitStep(TrainStep):
             # The gradient of a product of two weights is a weight, which the update is about to change.
             gradients = [g.clone() if g.data_ptr() in self.own else g for g in outputs[-count:]]
             self.forward.write(values)
-            self.update(gradients)
+            self.update(self.exchange.summed(gradients))
         return outputs[:-count]
 
 

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all; of several processes that do the same, one writes them."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,28 @@ from typing import BinaryIO
 
 from kcompile.errors import UsageError
 
+_OTHER_WRITES = [False]
+
+
+def leave_to_another() -> None:
+    """From now on another process writes the files: what this one would write goes nowhere."""
+    _OTHER_WRITES[0] = True
+
+
+def writes() -> bool:
+    """Whether this process is the one that writes files."""
+    return not _OTHER_WRITES[0]
+
+
+def own_path(path: str | Path) -> Path:
+    """The path; one in a folder that goes with this process where another writes the files."""
+    return Path(path) if writes() else Path(_scratch().name) / Path(path).name
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="kcompile-")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -18,6 +41,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Raises UsageError where the folder is missing or can't be written to.
     """
+    if not writes():
+        with tempfile.TemporaryFile() as nowhere:
+            yield nowhere  # type: ignore[misc]
+        return
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:

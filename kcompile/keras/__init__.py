@@ -7,6 +7,7 @@ from kcompile.keras import (
     config,
     constraints,
     datasets,
+    distribution,
     dtype_policies,
     initializers,
     layers,
@@ -46,7 +47,7 @@ def version() -> str:
 __all__ = [
     "DTypePolicy", "FloatDTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer",
     "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential", "Variable", "activations", "callbacks",
-    "config", "constraints", "datasets", "device", "dtype_policies", "initializers", "layers", "losses", "metrics",
+    "config", "constraints", "datasets", "device", "distribution", "dtype_policies", "initializers", "layers", "losses", "metrics",
     "mixed_precision", "models", "name_scope", "ops", "optimizers", "preprocessing", "random", "regularizers", "saving", "tree", "utils",
     "version",
 ]  # fmt: skip

@@ -35,6 +35,23 @@ def engine() -> ModuleType:
     return eager
 
 
+def devices() -> ModuleType:
+    """What the engine knows of devices."""
+    engine()
+    import kcompile.engine.devices as found
+
+    return found
+
+
+def distributed() -> tuple[ModuleType, ModuleType]:
+    """What the engine knows of other processes, and of variables that are split between them."""
+    engine()
+    import kcompile.engine.distributed as processes
+    import kcompile.engine.shards as shards
+
+    return processes, shards
+
+
 _PENDING_SEED: list[int] = []
 
 

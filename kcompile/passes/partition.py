@@ -74,17 +74,35 @@ def by_rows(graph: Graph, batch: Dim, own: Dim, weights: Mapping[str, Split], sh
         if isinstance(op, Input) and op.type.rank and op.type.shape[0] == batch:
             split = Split(0, rows)
             return input_value(op.label, split.local(op.type)), split
-        if isinstance(op, Weight) and op.label in weights:
-            split = weights[op.label]
-            return _gathered(Weight(op.label, split.local(op.type))(), split, op.type), None
-        return node.results[0], None
+        return _leaf(node, weights), None
 
-    made = _Partition(leaf, rows).graph(graph, {})
-    outputs = list(made.outputs)
-    if share is not None:
-        outputs[0] = Multiply()(outputs[0], constant(share, outputs[0].type.dtype))
-    length = input_value(ROWS, Type(i8, (batch,)))
-    return made.replace(inputs=[*made.inputs, length], outputs=outputs)
+    made = _shared(_Partition(leaf, rows).graph(graph, {}), share)
+    return made.replace(inputs=[*made.inputs, input_value(ROWS, Type(i8, (batch,)))])
+
+
+def jointly(graph: Graph, weights: Mapping[str, Split], share: float | None) -> Graph:
+    """The graph of a batch that every rank computes whole, where these weights are split between steps."""
+
+    def leaf(node: Node) -> tuple[Value, Split | None]:
+        return _leaf(node, weights), None
+
+    return _shared(_Partition(leaf, None).graph(graph, {}), share)
+
+
+def _leaf(node: Node, weights: Mapping[str, Split]) -> Value:
+    """An input, a constant or a weight, gathered where it is split."""
+    op = node.op
+    if not isinstance(op, Weight) or op.label not in weights:
+        return node.results[0]
+    split = weights[op.label]
+    return _gathered(Weight(op.label, split.local(op.type))(), split, op.type)
+
+
+def _shared(graph: Graph, share: float | None) -> Graph:
+    if share is None:
+        return graph
+    loss, *rest = graph.outputs
+    return graph.replace(outputs=[Multiply()(loss, constant(share, loss.type.dtype)), *rest])
 
 
 def by_weights(graph: Graph, splits: Mapping[str, Split]) -> Graph:

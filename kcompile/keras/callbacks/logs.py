@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kcompile.errors import UsageError
+from kcompile.files.atomic import own_path
 from kcompile.keras.callbacks.base import Callback
 from kcompile.keras.callbacks.monitor import learning_rate, say
 
@@ -17,7 +18,7 @@ class CSVLogger(Callback):
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False):
         super().__init__()
-        self.filename, self.sep, self.append = Path(filename), separator, append
+        self.filename, self.sep, self.append = own_path(filename), separator, append
         self._keys: list[str] | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -9,6 +9,7 @@ import urllib.request
 import warnings
 from typing import Any
 
+from kcompile.files.atomic import writes
 from kcompile.keras.callbacks.base import Callback
 
 
@@ -34,6 +35,8 @@ class RemoteMonitor(Callback):
         self.headers = dict(headers or {})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not writes():
+            return
         values = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in (logs or {}).items()}
         text = json.dumps({"epoch": epoch, **values})
         body = text if self.send_as_json else urllib.parse.urlencode({self.field: text})

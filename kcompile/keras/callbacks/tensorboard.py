@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kcompile.files.atomic import own_path
 from kcompile.keras import backend, config
 from kcompile.keras.callbacks.base import Callback
 from kcompile.keras.callbacks.events import EventFile
@@ -43,7 +44,7 @@ class TensorBoard(Callback):
             raise ValueError(
                 f"TensorBoard: profiling is not available, `profile_batch` must be 0, got {profile_batch!r}"
             )
-        self.log_dir, self.histogram_freq, self.write_graph = str(log_dir), histogram_freq, write_graph
+        self.log_dir, self.histogram_freq, self.write_graph = str(own_path(log_dir)), histogram_freq, write_graph
         self.write_images, self.write_steps_per_second = write_images, write_steps_per_second
         self.update_freq = 1 if update_freq == "batch" else update_freq
         if self.update_freq != "epoch" and not isinstance(self.update_freq, int):

@@ -8,6 +8,7 @@ from typing import Any
 from kcompile.ir import Graph, Type, dtype, input_value
 from kcompile.ir.dims import symbol
 from kcompile.keras import backend, symbolic, tree
+from kcompile.keras.distribution.share import Share
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.keras.training.gradients import differentiated
 from kcompile.keras.training.rewrites import TRAINING
@@ -90,9 +91,9 @@ class Step:
         self.batch_size = 1
         self.runner: Any = None
         self.output_structure: Any = None
-
         self.device: Any = None  # None is the CPU
         self.moves = 0
+
     def __call__(self, batch: Any) -> Any:
         leaves = tree.flatten(batch)
         kinds = [None if a is None else (a.dtype, a.shape) for a in leaves]
@@ -112,23 +113,23 @@ class Step:
             self.batch_size = max((len(a) for a in tree.leaves(batch) if a is not None and a.ndim), default=1)
             self._compile()
 
-    def _run(self, tensors: list[Any]) -> Any:
     def settle(self) -> None:
         """Forget the code that was made for variables that have since moved to another device."""
         if self.runner is not None and backend.devices().moves() != self.moves:
             self.signature, self.kinds, self.runner = None, None, None
 
+    def _run(self, tensors: list[Any]) -> Any:
         with backend.engine().no_grad():
             return self.runner(*tensors)
 
     def _compile(self) -> None:
         graph, tracer = self._trace()
-        graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
         graph = self._shared(graph, tracer)
-        self.runner = self._lowered(graph, tracer)
+        graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
         self.device = backend.devices().placement(tracer.variables.values())
-
+        self.runner = self._lowered(graph, tracer)
         self.moves = backend.devices().moves()
+
     def _trace(self) -> tuple[Graph, Tracer]:
         assert self.signature is not None
         types = self.signature.types
@@ -142,11 +143,11 @@ class Step:
         graph = tracer.graph(self.name, [v for v in inputs if v is not None], values)
         return graph, tracer
 
-    def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
     def _shared(self, graph: Graph, tracer: Tracer) -> Graph:
         self.share.place(list(tracer.variables.values()), [], None)
         return self.share.graph(graph, tracer.variables, trains=False)
 
+    def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
         return engine_function()(graph, tracer.variables, self.device, self.jit)
 
 
@@ -160,8 +161,8 @@ class TrainingStep(Step):
         optimizer: Optimizer,
         trained: Callable[[], list[Variable]],
         jit: bool = False,
-    ):
         share: Share | None = None,
+    ):
         super().__init__(name, function, jit, share)
         self.optimizer, self.trained = optimizer, trained
         self.revision = optimizer.revision
@@ -176,13 +177,13 @@ class TrainingStep(Step):
     def _run(self, tensors: list[Any]) -> Any:
         return self.runner(*tensors)
 
-    def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
     def _shared(self, graph: Graph, tracer: Tracer) -> Graph:
         self.optimizer.build(self.trained())
         variables = [*tracer.variables.values(), *self.optimizer.variables]
         self.share.place(variables, self.trained(), self.optimizer)
         return self.share.graph(graph, tracer.variables, trains=True)
 
+    def _lowered(self, graph: Graph, tracer: Tracer) -> Any:
         from kcompile.engine.function import ExplicitStep, Function, TrainStep
 
         labels = {id(v): label for label, v in tracer.variables.items()}
@@ -195,7 +196,9 @@ class TrainingStep(Step):
         forward = Function(graph, tracer.variables, self.device, self.jit)
         update, update_tracer, groups = trace_update(self.optimizer, trained, self.share)
         made = TrainStep if whole is None else ExplicitStep
-        return made(forward, [labels[id(v)] for v in trained], update, update_tracer.variables, groups)
+        names = [labels[id(v)] for v in trained]
+        exchange = self.share.exchange([forward.tensors[name] for name in names], trained)
+        return made(forward, names, update, update_tracer.variables, groups, exchange)
 
 
 def trace_update(

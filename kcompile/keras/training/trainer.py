@@ -14,6 +14,8 @@ from kcompile.engine.memory import kept_memory
 from kcompile.errors import UsageError
 from kcompile.keras import backend, config, ops, tree
 from kcompile.keras.callbacks.base import CallbackList, History, ProgbarLogger
+from kcompile.keras.distribution import distributions
+from kcompile.keras.distribution.share import Share
 from kcompile.keras.progress import ProgressBar
 from kcompile.keras.training.arrays import split_validation
 from kcompile.keras.training.compiling import Compiling
@@ -22,9 +24,9 @@ from kcompile.keras.training.eager_step import EagerStep, Fallback
 from kcompile.keras.training.own_step import OverridableSteps, OwnStep, overridden
 from kcompile.keras.training.sources import unpack
 from kcompile.keras.training.steps import Step, TrainingStep
-
-
 from kcompile.tracing.scope import current_device
+
+
 class Trainer(OverridableSteps, Compiling):
     """What a Model adds to a Layer: training and evaluation over batches."""
 
@@ -46,21 +48,21 @@ class Trainer(OverridableSteps, Compiling):
 
     def _step(self, kind: str) -> Any:
         """The train, test or predict step; traced where it can be, eager where it must."""
-        own = overridden(self, kind)
+        own, shared_by = overridden(self, kind), distributions.active()
+        if self._shared_by is not shared_by:
+            self._steps, self._shared_by = {}, shared_by
+        if own is not None or self.run_eagerly:
+            distributions.one_process(f"the model's own {kind}_step" if own is not None else "run_eagerly=True")
         if kind not in self._steps and own is not None:
             if self.jit_compile:
                 sys.stderr.write(f"kcompile: the model's own {kind}_step runs as it is, without jit_compile\n")
             self._steps[kind] = OwnStep(own, grad=kind == "train")
         if kind not in self._steps:
-            jit = self.jit_compile
-            if kind == "train":
-                function: Any = self._loss_of_batch(True)
-                made: Any = TrainingStep("train", function, self.optimizer, self._trained, jit)
-                eager = EagerStep(function, self.optimizer, self._trained)
-            else:
-                function = self._loss_of_batch(False) if kind == "test" else self._predict_of_batch
-                made, eager = Step(kind, function, jit), EagerStep(function)
-            self._steps[kind] = eager if self.run_eagerly else Fallback(made, eager, kind)
+            self._steps[kind] = distributions.step(lambda share: self._made_step(kind, share))
+        if current_device() is not None:
+            backend.engine().place(self.variables)  # type: ignore[attr-defined]
+        if hasattr(self._steps[kind], "settle"):
+            self._steps[kind].settle()
         return self._steps[kind]
 
     def _made_step(self, kind: str, share: Share) -> Any:
@@ -107,6 +109,7 @@ class Trainer(OverridableSteps, Compiling):
         ``validation_freq`` is every how many epochs to validate, or a list of epochs (the first is 1).
         """
         self._require_compiled("fit")
+        distributions.in_step()
         most = config.max_epochs()
         if most is not None and most < epochs:
             warnings.warn(f"Limiting epochs to {most}", stacklevel=2)

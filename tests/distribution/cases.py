@@ -1,0 +1,145 @@
+"""Models and their data for the comparison of one process with several; seeded, the same in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kcompile import keras
+
+L = keras.layers
+
+
+@dataclass
+class Case:
+    """A compiled model, what `fit` is given, and data that it evaluates and predicts."""
+
+    model: Any
+    fit: dict[str, Any]
+    held_out: tuple[Any, Any] = field(default=(None, None))
+
+
+def _classes(seed: int, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(shape).astype("float32"), rng.integers(0, 3, shape[0]).astype("int32")
+
+
+def mlp() -> Case:
+    """Weights of samples, a regulariser, and 50 samples in batches of 8: the last has 2."""
+    x, y = _classes(0, 50, 6)
+    model = keras.Sequential(
+        [L.Input((6,)), L.Dense(16, activation="tanh", kernel_regularizer="l2"), L.Dense(3, activation="softmax")]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], weighted_metrics=["accuracy"])
+    weights = np.linspace(0.1, 2, 50).astype("float32")
+    return Case(model, {"x": x, "y": y, "batch_size": 8, "sample_weight": weights}, (x[:7], y[:7]))
+
+
+def tiny_batches() -> Case:
+    """A last batch with one sample, fewer than there are ranks; weights of classes; clipping by the global norm."""
+    x, y = _classes(1, 9, 4)
+    model = keras.Sequential([L.Input((4,)), L.Dense(5, activation="relu"), L.BatchNormalization(), L.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.05), loss, metrics=["accuracy"])
+    return Case(model, {"x": x, "y": y, "batch_size": 4, "class_weight": {0: 0.5, 1: 2.0, 2: 1.0}}, (x, y))
+
+
+def cnn() -> Case:
+    """Batch normalisation over uneven parts (11 samples), validation.
+
+    No biases before it: their gradient is 0 but for rounding, which Adam makes as large as any other.
+    """
+    x, y = _classes(2, 44, 8, 8, 3)
+    model = keras.Sequential(
+        [
+            L.Input((8, 8, 3)), L.Conv2D(8, 3, padding="same", use_bias=False), L.BatchNormalization(), L.ReLU(), L.MaxPooling2D(),
+            L.Conv2D(6, 3, use_bias=False), L.BatchNormalization(), L.ReLU(), L.GlobalAveragePooling2D(), L.Dense(3),
+        ]
+    )  # fmt: skip
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(1e-3), loss, metrics=["accuracy", "sparse_top_k_categorical_accuracy"])
+    return Case(model, {"x": x, "y": y, "batch_size": 11, "validation_split": 0.25}, (x[:9], y[:9]))
+
+
+def transformer() -> Case:
+    """A padding mask, an area under the curve, clipping by norm, a schedule."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(1, 20, (40, 7)).astype("int32")
+    x[np.arange(7) >= rng.integers(2, 8, 40)[:, None]] = 0
+    y = rng.integers(0, 2, (40, 1)).astype("float32")
+    ids = keras.Input((None,), dtype="int32")
+    e = L.Embedding(20, 8, mask_zero=True)(ids)
+    a = L.LayerNormalization()(e + L.MultiHeadAttention(2, 4, use_bias=False)(e, e))
+    f = L.LayerNormalization()(a + L.Dense(8)(L.Dense(16, activation="gelu")(a)))
+    model = keras.Model(ids, L.Dense(1, activation="sigmoid")(L.GlobalAveragePooling1D()(f)))
+    rate = keras.optimizers.schedules.ExponentialDecay(1e-2, 3, 0.7)
+    model.compile(keras.optimizers.Adam(rate, clipnorm=0.5), "binary_crossentropy", metrics=["accuracy", "auc"])
+    return Case(model, {"x": x, "y": y, "batch_size": 10}, (x[:11], y[:11]))
+
+
+def accumulation() -> Case:
+    """Gradients of three batches for one step, and moving averages of the weights."""
+    x, y = _classes(4, 42, 5)
+    model = keras.Sequential([L.Input((5,)), L.Dense(8, activation="elu"), L.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.RMSprop(1e-2, gradient_accumulation_steps=3, use_ema=True, ema_overwrite_frequency=4)
+    model.compile(optimizer, loss)
+    return Case(model, {"x": x, "y": y, "batch_size": 6}, (x, y))
+
+
+def recurrent() -> Case:
+    """LSTM and GRU, two outputs with a loss each."""
+    x, y = _classes(5, 30, 6, 3)
+    inputs = keras.Input((6, 3))
+    h = L.Bidirectional(L.LSTM(4, return_sequences=True))(inputs)
+    outputs = {
+        "kind": L.Dense(3, activation="softmax", name="kind")(L.GRU(4)(h)),
+        "size": L.Dense(1, name="size")(h[:, 0]),
+    }
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        "adam", {"kind": "sparse_categorical_crossentropy", "size": "huber"}, loss_weights={"kind": 0.3, "size": 2}
+    )
+    targets = {"kind": y, "size": x[:, :1, 0]}
+    return Case(model, {"x": x, "y": targets, "batch_size": 8}, (x[:5], {k: v[:5] for k, v in targets.items()}))
+
+
+def adafactor() -> Case:
+    """Slots that are smaller than their variable; constraints."""
+    x, y = _classes(6, 24, 6)
+    model = keras.Sequential([L.Input((6,)), L.Dense(10, kernel_constraint="max_norm"), L.ReLU(), L.Dense(3)])
+    model.compile("adafactor", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return Case(model, {"x": x, "y": y, "batch_size": 8}, (x, y))
+
+
+def loss_scaling() -> Case:
+    """A loss scale so large that the first steps overflow on the ranks."""
+    x, y = _classes(7, 24, 6)
+    x[3] *= 1e20
+    model = keras.Sequential([L.Input((6,)), L.Dense(10, activation="relu"), L.Dense(3)])
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2.0**120)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return Case(model, {"x": x, "y": y, "batch_size": 8}, (x[4:], y[4:]))
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    f.__name__: f for f in (mlp, tiny_batches, cnn, transformer, accumulation, recurrent, adafactor, loss_scaling)
+}
+
+
+def trained(name: str, epochs: int = 3) -> dict[str, Any]:
+    """What training a case gives: curves, weights, evaluation, prediction."""
+    keras.utils.set_random_seed(1)
+    case = CASES[name]()
+    history = case.model.fit(**case.fit, epochs=epochs, verbose=0).history
+    x, y = case.held_out
+    return {
+        "curves": {k: np.array(v) for k, v in history.items()},
+        "weights": [v.numpy() for v in case.model.variables],
+        "optimizer": [v.numpy() for v in case.model.optimizer.variables],
+        "evaluate": case.model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True),
+        "predict": case.model.predict(x, batch_size=3, verbose=0),
+    }
