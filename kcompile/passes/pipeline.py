@@ -20,9 +20,11 @@ from kcompile.passes import (
     flatten,
     identities,
     linear,
+    loops,
     movement,
     noops,
     norms,
+    recurrent_loops,
     sequences,
     slices,
 )
@@ -171,6 +173,17 @@ AFFINE: tuple[Rule, ...] = (
     affine.drop_zero_bias,
     attention.fold_attention_scale,
 )
+LOOPS: tuple[Rule, ...] = (
+    loops.constants,
+    loops.once,
+    loops.kept_state,
+    loops.counter,
+    loops.gather,
+    loops.unread,
+    loops.invariant,
+    recurrent_loops.scan_cell,
+    loops.equal_states,
+)
 FLATTEN: tuple[Rule, ...] = (
     flatten.flatten_dense,
     flatten.flatten_concat_dense,
@@ -222,6 +235,7 @@ DEPLOY = Pipeline(
     reads_weights=True,
     passes=(
         Pass("simplify", (*NO_OPS, *IDENTITIES, *COMPOSITES, *BENDS, *MOVEMENT, *NOT_NEEDED)),
+        Pass("loops", LOOPS),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("towers", share_towers),

@@ -113,6 +113,10 @@ class Match:
         """How often a value is read; being an output or an update of the graph counts."""
         return self._sweep.uses[value]
 
+    def is_read(self, i: int) -> bool:
+        """Whether anything reads result ``i`` of the matched node."""
+        return self._sweep.is_read(self.root.node.results[i])
+
     def used_once(self, *names: str) -> None:
         """Skip unless each of these values has one use."""
         for name in names:
@@ -189,6 +193,8 @@ class _Sweep:
         self.nodes: dict[Any, Node] = {}
         self.canonical: dict[Value, Value] = {}
         self.uses: Counter[Value] = Counter()
+        # Of the node at hand, whose readers come later.
+        self._reads: Counter[Value] = Counter()
         self.fired: list[Fired] = []
         self.skipped: list[Skipped] = []
 
@@ -201,6 +207,7 @@ class _Sweep:
             new, made = self._intern(node.op, inputs, node.types, node.origin)
             if not made:
                 self._unread(inputs)
+            self._reads = Counter({v: old_uses[old] for old, v in zip(node.results, new.results, strict=True)})
             results = new.results if isinstance(node.op, Input) else self._settle(new.results)
             for old, value in zip(node.results, results, strict=True):
                 table[old] = value
@@ -214,6 +221,9 @@ class _Sweep:
             weights=self.arrays.weights,
         )
 
+    def is_read(self, value: Value) -> bool:
+        return self.uses[value] + self._reads[value] > 0
+
     # ---- firing
 
     def _settle(self, results: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -225,6 +235,8 @@ class _Sweep:
             after = self._fire(node)
             if after is None:
                 return results
+            for old, value in zip(results, after, strict=True):
+                self._reads[value] += self._reads[old]
             results = after
         return results
 

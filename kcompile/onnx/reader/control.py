@@ -53,21 +53,21 @@ class Region:
         ``known`` gives constants for values that every step has the same.
         """
         table: dict[Value, Value] = {**{v: v for v in inputs}, **known}
+        inside = set(table)
 
         def within(value: Value) -> Value:
+            if isinstance(value.op, Constant):
+                return value
             if value not in table:
                 table[value] = self.captures.setdefault(value, self.input(value.type))
             return table[value]
 
         for node in topological(results, (), {**self.outer, **table}):
-            if isinstance(node.op, Constant):
-                table[node.results[0]] = node.results[0]
-                continue
-            depends = any(v in table and not isinstance(v.op, Constant) for v in node.inputs if v is not None)
-            depends = depends or any(v in known for v in node.inputs)
-            if depends or not (isinstance(node.op, Weight) or (self.hoist and _pure(node))):
+            depends = any(v in inside for v in node.inputs)
+            if depends or not (isinstance(node.op, (Constant, Weight)) or (self.hoist and _pure(node))):
                 made = remake(node, tuple(None if v is None else within(v) for v in node.inputs))
                 table.update(zip(node.results, made.results, strict=True))
+                inside.update(node.results)
         ends = [within(v) for v in results]
 
         def made_graph() -> Graph:

@@ -100,8 +100,8 @@ class Counting:
         if isinstance(number, Dim):
             name = next(iter(self._step.symbols()))
             number = substitute(number, {name: step})
-        # The step is one of the loop, so there are at least that many steps.
-        least = 1 if isinstance(step, int) else 2
+        # What is asked before the first step matters where there is one; what is asked after one, where there is another.
+        least = 1 if step == -1 else 2
         if isinstance(number, Dim) and isinstance(self._count, Dim):
             return bounds(number - self._count + least)[0] > 0
         return bounds(number)[0] > 0
