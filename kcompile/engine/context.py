@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.utils.checkpoint import checkpoint
 
 from kcompile.engine import collectives, noise
 from kcompile.errors import UnsupportedError
-from kcompile.ir import DType, Graph, Type
+from kcompile.ir import DType, Graph, Op, Type
 from kcompile.ir.dims import FUNCTIONS, Dim, DimLike, evaluate
+from kcompile.ir.op import sub_graphs
 
 DTYPES = {
     "bool": torch.bool, "i8": torch.int8, "i16": torch.int16, "i32": torch.int32, "i64": torch.int64,
@@ -29,6 +31,16 @@ FACTORIES = frozenset({
     torch.full, torch.zeros, torch.ones, torch.empty, torch.arange, torch.scalar_tensor, torch.tensor, torch.eye,
     torch.linspace, torch.rand, torch.randn, torch.randint, torch.randperm,
 })  # fmt: skip
+
+
+def draws(op: Op) -> bool:
+    """True for random operators."""
+    return hasattr(op, "draw")
+
+
+def any_draw(graph: Graph) -> bool:
+    """Whether a graph, its regions among it, draws random numbers."""
+    return any(draws(n.op) or any(map(any_draw, sub_graphs(n.op))) for n in graph.nodes)
 
 
 class Context:
@@ -83,6 +95,10 @@ class Running(Context):
         """A region as a function of its inputs."""
         return self.lower_region(graph, self.device)
 
+    def recomputed(self, graph: Graph, operands: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """A region's results, for whose gradients it runs again."""
+        return checkpoint(self.function(graph), *operands, use_reentrant=False)
+
     def generator(self, seed: torch.Tensor | None, draw: int = 0) -> torch.Generator | None:
         """The generator of a seed tensor (int64 [2]: seed, counter) and a draw number; None for torch's own."""
         if seed is None:
@@ -98,9 +114,13 @@ class Recording(Context):
     """Records calls as nodes of a torch.fx graph. ``device`` None is the CPU, which the code needs not name."""
 
     def __init__(
-        self, tracer: fx.proxy.GraphAppendingTracer, sizes: dict[str, Any], device: torch.device | None = None
+        self,
+        tracer: fx.proxy.GraphAppendingTracer,
+        sizes: dict[str, Any],
+        device: torch.device | None = None,
+        add_region: Callable[[Graph], Any] | None = None,
     ):
-        self.tracer, self.sizes = tracer, sizes
+        self.tracer, self.sizes, self.add_region = tracer, sizes, add_region
         self.collectives, self.noise = _recorder(tracer, collectives), _recorder(tracer, noise)
         self.defaults = {} if device is None else {"device": device}
         self.device = device or self.device
@@ -113,6 +133,16 @@ class Recording(Context):
 
     def generator(self, seed: None, draw: int = 0) -> None:
         """torch's own generator: operators that have a seed are not recorded but run."""
+
+    def recomputed(self, graph: Graph, operands: Sequence[Any]) -> tuple[Any, ...]:
+        """A region's results, for whose gradients its code runs again; it is a module of its own."""
+        assert self.add_region is not None
+        # What chance decided must be decided the same again; keeping the generators' states costs time.
+        options = {"use_reentrant": False, "preserve_rng_state": any_draw(graph)}
+        results: Any = self.tracer.create_proxy(
+            "call_function", checkpoint, (self.add_region(graph), *operands), options
+        )
+        return tuple(results[i] for i in range(len(graph.outputs)))
 
     def size(self, dim: DimLike) -> Any:
         if not isinstance(dim, Dim):

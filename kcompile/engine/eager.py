@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint as recompute
 
 from kcompile.engine.context import DTYPES
 from kcompile.engine.devices import asked, held_on, moved
@@ -120,6 +121,11 @@ def parts(tensor: torch.Tensor, size: int, order: torch.Tensor | None = None) ->
 def no_grad() -> Any:
     """A context in which nothing is recorded for gradients."""
     return torch.no_grad()
+
+
+def checkpoint(function: Callable[[], Any]) -> Any:
+    """The function's results; for their gradients it is called again, in place of keeping what it computed."""
+    return recompute(function, use_reentrant=False)
 
 
 def gradients(loss: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import fx
 
 from kcompile.engine.devices import CPU
 from kcompile.engine.distributed import Alone
@@ -65,8 +66,9 @@ class Function:
 
     @property
     def code(self) -> str:
-        """The generated Python."""
-        return self.module.code
+        """The generated Python, that of regions which are computed twice behind it."""
+        regions = [(n, m) for n, m in self.module.named_modules() if n and isinstance(m, fx.GraphModule)]
+        return "\n\n".join([self.module.code.strip(), *(f"# self.{n}\n{m.code.strip()}" for n, m in regions)])
 
 
 class TrainStep:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MethodType, SimpleNamespace
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from kcompile.engine.context import DTYPES, Recording, Running
+from kcompile.engine.context import DTYPES, Recording, Running, any_draw, draws
 from kcompile.errors import KcompileError, UnsupportedError
 from kcompile.ir import Constant, Graph, Input, Node, Type, Value, Weight
 from kcompile.ir.dims import Dim
 from kcompile.ir.op import Op
 from kcompile.ir.types import ALL as ALL_DTYPES
+from kcompile.operators.control import Recompute
 from kcompile.operators.lowering import describe, expand
 
 
@@ -52,7 +53,7 @@ def lower(
     Raises UnsupportedError naming the operator and layer that torch can't run.
     """
     graph = expand(graph, has_torch, "torch")
-    return _Lowering(graph, weights or {}, device).module()
+    return _Lowering(graph, weights or {}, device, ()).module()
 
 
 def plain(module: fx.GraphModule) -> Callable[..., Any]:
@@ -64,16 +65,23 @@ def plain(module: fx.GraphModule) -> Callable[..., Any]:
     def holder(part: nn.Module) -> SimpleNamespace:
         made = SimpleNamespace(**part._parameters, **part._buffers)
         for name, child in part.named_children():
-            setattr(made, name, child.forward if isinstance(child, Opaque) else holder(child))
+            setattr(made, name, code(child))
         return made
+
+    def code(child: nn.Module) -> Any:
+        if isinstance(child, Opaque):
+            return child.forward
+        return plain(child) if isinstance(child, fx.GraphModule) else holder(child)
 
     return MethodType(type(module).forward, holder(module))
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, weights: dict[str, torch.Tensor], device: torch.device | None):
+    def __init__(
+        self, graph: Graph, weights: dict[str, torch.Tensor], device: torch.device | None, on_host: Iterable[Value]
+    ):
         self.graph, self.weights, self.device = graph, weights, device
-        self.hosted = set() if device is None else hosted(graph, weights)
+        self.hosted = set() if device is None else hosted(graph, weights, on_host)
         self.root = nn.Module()
         self.fx = fx.Graph()
         self.tracer = fx.proxy.GraphAppendingTracer(self.fx)
@@ -136,7 +144,8 @@ class _Lowering:
             own = set().union(*(t.symbols() for t in types if t is not None))
             sizes = {s: self._size(node, s) for t in node.types for s in sorted(t.symbols() - own)}
             return self.tracer.create_proxy("call_module", name, tuple(operands), sizes)
-        context = Recording(self.tracer, self.sizes, None if node.results[0] in self.hosted else self.device)
+        device = None if node.results[0] in self.hosted else self.device
+        context = Recording(self.tracer, self.sizes, device, lambda graph: self._region(node, graph))
         context.inputs, context.outputs = types, node.types
         try:
             return node.op.torch(context, *operands)
@@ -144,6 +153,13 @@ class _Lowering:
             raise UnsupportedError(f"{describe(node)}: {error}") from error
         except Exception as error:
             raise RuntimeError(f"{describe(node)}: the torch facet failed: {type(error).__name__}: {error}") from error
+
+    def _region(self, node: Node, graph: Graph) -> Any:
+        """A region that takes the node's operands, as a module of its own."""
+        on_host = [own for own, v in zip(graph.inputs, node.inputs, strict=True) if v in self.hosted]
+        graph = expand(graph, has_torch, "torch")
+        made = _Lowering(graph, {}, self.device, on_host).module()
+        return self.tracer.create_proxy("get_attr", self._add_module(node, made), (), {})
 
     def _size(self, node: Node, symbol: str) -> Any:
         if symbol not in self.sizes:
@@ -155,7 +171,7 @@ class _Lowering:
         if scalar and any(v is not None and not isinstance(v.op, Constant) and v.type.rank for v in node.inputs):
             return value.op.value.data.item()  # type: ignore[attr-defined]
         found = self.proxies[value]
-        if value in self.hosted and node.results[0] not in self.hosted and not _draws(node.op):
+        if value in self.hosted and node.results[0] not in self.hosted and not _takes_seeds(node.op):
             found = self.tracer.create_proxy("call_method", "to", (found, self.device), {"non_blocking": True})
         return found
 
@@ -216,13 +232,14 @@ class _Lowering:
         return name
 
 
-def hosted(graph: Graph, weights: Mapping[str, torch.Tensor]) -> set[Value]:
-    """The values that stay on the CPU beside a device: of weights that are there and of constants beside them.
+def hosted(graph: Graph, weights: Mapping[str, torch.Tensor], given: Iterable[Value] = ()) -> set[Value]:
+    """The values that stay on the CPU beside a device: weights that are there, what is ``given`` there, and what
+    is computed of these and of constants.
 
     These are the states of seeds: the generator that they start is set up by the host, which would have to wait
     for the device to read them from there.
     """
-    found: set[Value] = set()
+    found: set[Value] = set(given)
     for node in graph.nodes:
         if isinstance(node.op, Weight):
             tensor = weights.get(node.op.label)
@@ -231,14 +248,14 @@ def hosted(graph: Graph, weights: Mapping[str, torch.Tensor]) -> set[Value]:
             continue
         operands = [v for v in node.inputs if v is not None]
         moving = [v for v in operands if not isinstance(v.op, Constant)]
-        if moving and all(v in found for v in moving) and not _draws(node.op):
+        if moving and all(v in found for v in moving) and not _takes_seeds(node.op):
             found.update(node.results, operands)
     return found
 
 
-def _draws(op: Op) -> bool:
-    """True for random operators: they take a seed from the host."""
-    return hasattr(op, "draw")
+def _takes_seeds(op: Op) -> bool:
+    """True for operators that read the states of seeds where the host has them."""
+    return draws(op) or (isinstance(op, Recompute) and any_draw(op.body))
 
 
 def identifier(label: str) -> str:

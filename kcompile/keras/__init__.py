@@ -32,6 +32,7 @@ from kcompile.keras.metrics import Metric
 from kcompile.keras.models import Functional, Model, Sequential
 from kcompile.keras.optimizers import Optimizer
 from kcompile.keras.regularizers import Regularizer
+from kcompile.keras.rematerialization import RematScope, remat
 from kcompile.keras.scopes import device, name_scope
 from kcompile.keras.symbolic import KerasTensor
 from kcompile.tracing.variable import Variable
@@ -46,8 +47,8 @@ def version() -> str:
 
 __all__ = [
     "DTypePolicy", "FloatDTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer",
-    "Loss", "Metric", "Model", "Optimizer", "Regularizer", "Sequential", "Variable", "activations", "callbacks",
+    "Loss", "Metric", "Model", "Optimizer", "Regularizer", "RematScope", "Sequential", "Variable", "activations", "callbacks",
     "config", "constraints", "datasets", "device", "distribution", "dtype_policies", "initializers", "layers", "losses", "metrics",
-    "mixed_precision", "models", "name_scope", "ops", "optimizers", "preprocessing", "random", "regularizers", "saving", "tree", "utils",
+    "mixed_precision", "models", "name_scope", "ops", "optimizers", "preprocessing", "random", "regularizers", "remat", "saving", "tree", "utils",
     "version",
 ]  # fmt: skip

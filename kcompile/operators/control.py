@@ -68,6 +68,24 @@ class Cond(Op, name="cond"):
         )
 
 
+class Recompute(Op, name="recompute"):
+    """The body's results; for its gradients what is inside is computed again and not kept (Chen et al., 2016).
+
+    ONNX: the body itself.
+    """
+
+    body: Graph
+
+    def infer(self, *operands: Type) -> tuple[Type, ...]:
+        return _results(self, "body", self.body, operands)
+
+    def torch(self, t: Any, *operands: Any) -> Any:
+        return t.recomputed(self.body, operands)
+
+    def decompose(self, *operands: Value) -> tuple[Value, ...]:
+        return inline(self.body, operands)
+
+
 class WhileLoop(Op, name="while_loop"):
     """The state after ``body`` has run for as long as ``condition`` gives true; ONNX Loop.
 

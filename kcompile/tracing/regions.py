@@ -11,6 +11,7 @@ from kcompile.ir.graph import remake, topological
 from kcompile.ir.op import Input
 from kcompile.tracing.scope import current_tracer, located
 from kcompile.tracing.tensor import SymbolicTensor, lift
+from kcompile.tracing.variable import Variable
 
 
 class Region:
@@ -18,11 +19,17 @@ class Region:
 
     ``states`` and ``slices`` become its parameters ``s0``, ``s1``, ... and ``x0``, ...; ``result`` is
     what the function gave, ``outputs`` its leaves, ``captures`` the outer values that it reads.
-    Raises TraceError where the function assigns a variable.
+    Raises TraceError where the function assigns a variable, unless it ``assigns``: then the new values of
+    the variables ``assigned`` are further outputs.
     """
 
     def __init__(
-        self, name: str, function: Callable[..., Any], states: Sequence[Value] = (), slices: Sequence[Type] = ()
+        self,
+        name: str,
+        function: Callable[..., Any],
+        states: Sequence[Value] = (),
+        slices: Sequence[Type] = (),
+        assigns: bool = False,
     ):
         self.name = name
         self.parameters = [input_value(f"s{i}", v.type) for i, v in enumerate(states)]
@@ -32,11 +39,15 @@ class Region:
         before = dict(tracer._assigned) if tracer else {}
         current = dict(tracer._current) if tracer else {}
         self.result = function(*(SymbolicTensor(v) for v in self.parameters))
+        self.assigned: list[Variable] = []
         if tracer is not None:
             changed = [
                 v for k, v in tracer._assigned.items() if k not in before or tracer._current[k] is not current[k]
             ]
-            if changed:
+            if assigns:
+                # The states of seeds are cheap, and the host reads them: they are computed outside too.
+                self.assigned = [v for v in changed if not v.on_host]
+            elif changed:
                 raise TraceError(
                     located(
                         f"variable {changed[0].path!r} is assigned inside a branch or a loop; return the new value "
@@ -44,6 +55,7 @@ class Region:
                     )
                 )
         self.outputs = [lift(v) for v in _leaves(self.result)]
+        self.outputs += [tracer._current[id(v)] for v in self.assigned] if tracer is not None else []
         self.captures = self._captured(start)
 
     def _captured(self, start: int) -> list[Value]:
@@ -65,9 +77,10 @@ class Region:
                 stack.extend(v for v in reversed(value.node.inputs) if v is not None)
         return list(found)
 
-    def graph(self, captures: Sequence[Value]) -> Graph:
-        """The region's Graph, with ``captures`` (a superset of its own) as the last inputs."""
-        inside = [input_value(f"c{i}", v.type) for i, v in enumerate(captures)]
+    def graph(self, captures: Sequence[Value], names: Sequence[str] | None = None) -> Graph:
+        """The region's Graph, with ``captures`` (a superset of its own) as the last inputs, by default ``c0``, ..."""
+        names = names or [f"c{i}" for i in range(len(captures))]
+        inside = [input_value(name, v.type) for name, v in zip(names, captures, strict=True)]
         table: dict[Value, Value] = {v: v for v in self.parameters}
         table.update(zip(captures, inside, strict=True))
         for node in topological(self.outputs, (), table):

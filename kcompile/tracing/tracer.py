@@ -16,10 +16,11 @@ class Tracer:
     """Reads of variables become weights, assignments become updates, random operators get numbers.
 
     ``variables`` holds every variable that the trace touched, by weight label: its path without
-    the name of the ``root`` model.
+    the name of the ``root`` model. ``batch`` is the size that a step is traced with, where one is known.
     """
 
-    def __init__(self, root: str = "") -> None:
+    def __init__(self, root: str = "", batch: int = 1) -> None:
+        self.batch = batch
         self._prefix = f"{root}/" if root else ""
         self.variables: dict[str, Variable] = {}
         self._labels: dict[int, str] = {}

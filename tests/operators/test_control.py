@@ -12,7 +12,7 @@ from kcompile.ir import Graph, Type, constant, input_value, symbol
 from kcompile.ir.types import f32, i64
 from kcompile.operators.activation import Mish, Relu
 from kcompile.operators.arithmetic import Add, Multiply
-from kcompile.operators.control import Cond, Scan, WhileLoop, inline
+from kcompile.operators.control import Cond, Recompute, Scan, WhileLoop, inline
 from kcompile.operators.logic import Less
 from kcompile.operators.reduction import Sum
 from tests.operators.gradients import check_gradients
@@ -53,6 +53,13 @@ def test_cond(batch, yes):
     op = Cond(region(product, x=ROWS, y=NUMBER), region(total, x=ROWS, y=NUMBER))
     expected = [x * y, x] if yes else [x + y, mish]
     check_op(op, np.array(yes), x, y, expected=expected, dims={(1, 0): "N"}, opsets=OPSETS)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_recompute(batch):
+    x, y = rows(batch, 4), scalar(3)
+    op = Recompute(region(product, x=ROWS, y=NUMBER))
+    check_op(op, x, y, expected=[x * y, x], dims={(0, 0): "N"}, opsets=OPSETS)
 
 
 def below_five(i, x, c):
@@ -132,6 +139,8 @@ def test_gradients():
     check_gradients(op, reference, rows(3, 4), rows(5, 3, 4), scalar(2))
     branch = Cond(region(product, x=ROWS, y=NUMBER), region(total, x=ROWS, y=NUMBER))
     check_gradients(branch, lambda p, x, y: (x * y, x), np.array(True), rows(3, 4), scalar(2))
+    again = Recompute(region(total, x=ROWS, y=NUMBER))
+    check_gradients(again, lambda x, y: (x + y, torch.nn.functional.mish(x)), rows(3, 4), scalar(2))
 
 
 def test_inline_puts_values_in_place_of_inputs():
@@ -155,6 +164,7 @@ STEPS = Scan(region(accumulated, s=ROWS, e=ROWS, c=NUMBER), states=1, sequences=
     ("op", "operands", "message"),
     [
         (Cond(region(product, **TWO), region(rank, **TWO)), (np.array(True), rows(3, 4), scalar(1)), "then gives"),
+        (Recompute(region(product, **TWO)), (rows(3, 5), scalar(1)), "body takes"),
         (EITHER, (scalar(1), rows(3, 4), scalar(1)), "predicate must be bool"),
         (EITHER, (np.array(True), rows(3, 5), scalar(1)), "then takes"),
         (STEPS, (rows(3, 4), rows(3, 4), scalar(1)), "body takes"),

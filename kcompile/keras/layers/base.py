@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kcompile.ir import dtype as ir_dtype
-from kcompile.keras import backend, dtype_policies, naming, ops, regularizers, symbolic, tree
+from kcompile.keras import backend, dtype_policies, naming, ops, regularizers, rematerialization, symbolic, tree
+from kcompile.keras.call_context import CONTEXT, CallContext
 from kcompile.keras.layers import signature
 from kcompile.keras.layers.call_inputs import called_with
 from kcompile.keras.layers.configuration import Configurable
@@ -20,15 +21,6 @@ from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
 from kcompile.tracing.variable import Variable
 
-
-class CallContext:
-    """What the outermost layer call decides for all calls within."""
-
-    def __init__(self, training: bool | None):
-        self.training = training
-
-
-_CONTEXT: contextvars.ContextVar[CallContext | None] = contextvars.ContextVar("kcompile_call", default=None)
 _OPEN: contextvars.ContextVar[Layer | None] = contextvars.ContextVar("kcompile_open", default=None)
 
 
@@ -96,6 +88,7 @@ class Layer(Configurable, StatelessLayer):
         self._own_weights: list[Variable] = []
         self._loss_tensors: list[Any] = []
         self._nodes: list[symbolic.FunctionalNode] = []
+        self._remat_mode = rematerialization.current_mode()
         # Shapes and dtypes of a model's first call: what to trace a subclassed model with.
         self._called_with: Any = None
 
@@ -165,7 +158,7 @@ class Layer(Configurable, StatelessLayer):
         return type(self).build is Layer.build
 
     def _is_root(self) -> bool:
-        return self.is_model and _CONTEXT.get() is None
+        return self.is_model and CONTEXT.get() is None
 
     @contextlib.contextmanager
     def _scope(self) -> Iterator[None]:
@@ -185,7 +178,7 @@ class Layer(Configurable, StatelessLayer):
             signature.check_input_spec(self, bound.inputs)
 
     def _run(self, bound: signature.Bound) -> Any:
-        outer = _CONTEXT.get()
+        outer = CONTEXT.get()
         training = bound.training(outer.training if outer is not None else None)
         masks = bound.fill_masks()
         if self.is_model and self._called_with is None:
@@ -196,13 +189,16 @@ class Layer(Configurable, StatelessLayer):
         compute = ir_dtype(self.compute_dtype)
         cast = compute if self.autocast and compute.is_float else None
         with self._scope(), trace_variable.autocast(cast):
-            token = _CONTEXT.set(CallContext(training))
+            token = CONTEXT.set(CallContext(training))
             try:
-                outputs = self.call(*bound.args, **bound.kwargs)
+                # A whole model would be computed twice, and nothing saved.
+                mode = None if self.is_model and outer is None else self._remat_mode
+                call = self.call if mode is None else rematerialization.call_of(self, mode, training)
+                outputs = call(*bound.args, **bound.kwargs)
                 self._add_activity_loss(outputs)
                 self._set_masks(outputs, bound, masks)
             finally:
-                _CONTEXT.reset(token)
+                CONTEXT.reset(token)
         return outputs
 
     def _add_activity_loss(self, outputs: Any) -> None:

@@ -134,7 +134,7 @@ class Step:
         assert self.signature is not None
         types = self.signature.types
         inputs = [None if t is None else input_value(f"in{i}", t) for i, t in enumerate(types)]
-        tracer = Tracer()
+        tracer = Tracer(batch=self.batch_size)
         with tracer.scope(), root_scope():
             tensors = [None if v is None else SymbolicTensor(v) for v in inputs]
             results = self.function(*tree.pack_like(self.signature.structure, tensors))
