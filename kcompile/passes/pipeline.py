@@ -192,6 +192,8 @@ FLATTEN: tuple[Rule, ...] = (
     flatten.activation_after_unflatten,
 )
 SEQUENCES: tuple[Rule, ...] = (
+    sequences.flip_into_recurrent,
+    sequences.last_step,
     sequences.time_first,
     sequences.transpose_of_embedding,
     sequences.transpose_of_moved_embedding,

@@ -13,15 +13,15 @@ from kcompile.ir.dims import DimLike
 from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.operators.activation import LogSoftmax, Softmax
 from kcompile.operators.bidirectional import Bidirectional
-from kcompile.operators.indexing import Embedding
+from kcompile.operators.indexing import Embedding, Gather
 from kcompile.operators.linear import Dense
 from kcompile.operators.normalization import BatchNorm, LayerNorm, RmsNorm
 from kcompile.operators.recurrence import Recurrent
 from kcompile.operators.recurrent import Gru, Lstm, SimpleRnn
-from kcompile.operators.shape import Flip, Reshape, Split, Transpose
+from kcompile.operators.shape import ExpandDims, Flip, Reshape, Slice, Split, Transpose
 from kcompile.passes.elementwise import UNARY
 from kcompile.passes.patterns import like
-from kcompile.passes.rewrite import Match, applies, rule
+from kcompile.passes.rewrite import Match, applies, require, rule
 
 TIME_FIRST = (1, 0, 2)
 RECURRENT = (Lstm, Gru, SimpleRnn)
@@ -54,9 +54,11 @@ def _pairs(graph: Graph) -> dict[Node, tuple[Node, Node]]:
     waiting: dict[tuple, list[Node]] = {}
     pairs: dict[Node, tuple[Node, Node]] = {}
     for node in graph.nodes:
-        if not isinstance(node.op, RECURRENT) or node.op.time_major:
+        if not isinstance(node.op, RECURRENT):
             continue
         *begun, mask = _states_and_mask(node)
+        if node.op.time_major and (mask is not None or (node.op.reverse and not node.op.aligned)):
+            continue
         # With a mask the two in one give zeros at masked steps.
         zeros = mask is None or node.op.zero_masked or not users[node.results[0]]
         if any(v is not None for v in begun) or not zeros:
@@ -98,9 +100,10 @@ def _both(x: Value, mask: Value | None, forwards: Node, backwards: Node) -> tupl
     weights = tuple(n.inputs[i] if i < len(n.inputs) else None for n in (forwards, backwards) for i in (1, 2, 3))
     first = mask is None
     y, *states = Bidirectional(op.name, **{**fields, "time_major": first})(
-        Transpose(TIME_FIRST)(x) if first else x, *weights, mask
+        Transpose(TIME_FIRST)(x) if first and not op.time_major else x, *weights, mask
     )
-    parts = [_halves(Transpose((2, 0, 1, 3))(y), units)] + [_halves(Transpose(TIME_FIRST)(s), units) for s in states]
+    apart = (0, 2, 1, 3) if op.time_major else (2, 0, 1, 3)
+    parts = [_halves(Transpose(apart)(y), units)] + [_halves(Transpose(TIME_FIRST)(s), units) for s in states]
     ahead, back = [p[0] for p in parts], [p[1] for p in parts]
     if not backwards.op.aligned:
         back[0] = Flip((1,))(back[0])
@@ -111,6 +114,51 @@ def _halves(both: Value, units: DimLike) -> tuple[Value, ...]:
     """[..., 2, U] as the two [..., U]."""
     shape = both.type.shape
     return Split((units, units), len(shape) - 2)(Reshape((*shape[:-2], 2 * units))(both))
+
+
+@rule("flip-into-recurrent", like(RECURRENT, bind="layer"))
+def flip_into_recurrent(m: Match) -> tuple[Value, ...]:
+    """A layer over a sequence that is turned about runs backwards."""
+    op, (x, *rest) = m.op("layer"), m.layer.inputs
+    time = 0 if op.time_major else 1
+    applies(isinstance(x.op, Flip) and normal_axes(x.op.axes, 3) == (time,))
+    applies(_states_and_mask(m.layer.node)[-1] is None)
+    sequence, *finals = op.replace(reverse=not op.reverse, aligned=not op.reverse)(x.inputs[0], *rest)
+    in_order = op.reverse and not op.aligned
+    return sequence if in_order else Flip((time,))(sequence), *finals
+
+
+@rule("last-step", like((Slice, Gather), bind="step"))
+def last_step(m: Match) -> Value:
+    """The last step of a sequence is the layer's state at its end."""
+    layer: Value = m.step.inputs[0]
+    turned = isinstance(layer.op, Transpose) and layer.op.perm == TIME_FIRST
+    layer = layer.inputs[0] if turned else layer  # type: ignore[assignment]
+    op = layer.op
+    applies(isinstance(op, RECURRENT) and layer.index == 0)
+    assert isinstance(op, Recurrent)
+    time = 0 if op.time_major != turned else 1
+    # Aligned, what a layer backwards computes last stands at the front.
+    applies(_place(m, time) == ("first" if op.reverse and op.aligned else "last"))
+    *begun, mask = _states_and_mask(layer.node)
+    # Without a step that counts, the sequence is zeros and the state what it began with.
+    require(mask is None or (not op.zero_masked and begun[0] is None), "the last step may be masked")
+    state = layer.node.results[1]
+    return ExpandDims((time,))(state) if isinstance(m.step.op, Slice) else state
+
+
+def _place(m: Match, time: int) -> str:
+    """Which one step along an axis a Slice or Gather takes."""
+    op, size = m.op("step"), m.step.inputs[0].type.shape[time]
+    if isinstance(op, Gather):
+        index = m.known(m.step.inputs[1])
+        applies(index is not None and index.ndim == 0 and normal_axis(op.axis, 3) == time)
+        start: DimLike = int(index)  # type: ignore[arg-type]
+    else:
+        entries = list(zip(op.starts, op.stops, op.steps, strict=True))
+        start, *_ = entries.pop(time)
+        applies(m.type.shape[time] == 1 and all(entry == (0, None, 1) for entry in entries))
+    return "last" if start in (-1, size - 1) else "first" if start == 0 else ""
 
 
 @rule("time-first", like(RECURRENT, bind="layer"))

@@ -132,3 +132,15 @@ def test_branches_are_optimised(flag: bool) -> None:
                  else_branch = e () => (float[N, 3] s) { s = Identity(x) }> }"""
     source = model(text, one_f=np.float32(1))
     assert same(source, x=array(2, 3), c=np.array(flag)) == ["Exp", "If"]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "left"),
+    [
+        ("s = Shape<start = 0, end = 1>(x) t = Shape<start = 1, end = 2>(x) l = Expand(t, s)", ["Slice"]),
+        ("s = Shape<start = 0, end = 1>(x) l = Expand(one_v, s)", ["Shape", "Expand", "ReverseSequence"]),
+    ],
+)
+def test_a_sequence_reversed_over_its_whole_length(lengths: str, left: list[str]) -> None:
+    text = f"g (float[N, T, 2] x) => (float[N, T, 2] y) {{ {lengths} y = ReverseSequence<batch_axis = 0, time_axis = 1>(x, l) }}"
+    assert same(model(text, one_v=np.array([1])), x=array(3, 5, 2)) == left

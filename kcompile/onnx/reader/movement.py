@@ -169,6 +169,26 @@ def _entry(size: DimLike, start: DimLike, end: DimLike, step: int) -> tuple[DimL
     return (-1, None, step) if whole else decline("a slice backwards whose ends depend on the size")
 
 
+@reads("ReverseSequence")
+def reverse_sequence(c: Call) -> Value:
+    """A Flip where every sequence has the length of the axis."""
+    time = c.attr("time_axis", 0)
+    c.ignore("batch_axis")
+    lengths = c[1]
+    while isinstance(lengths.op, (shape.Expand, shape.Reshape, shape.ExpandDims, shape.Squeeze)):
+        lengths = lengths.inputs[0]  # type: ignore[assignment]
+    held = c.held(lengths)
+    found = (
+        [lengths.op.value]
+        if isinstance(lengths.op, creation.Fill)
+        else []
+        if held is None
+        else held.reshape(-1).tolist()
+    )
+    require(bool(found) and all(n == c.type(0).shape[time] for n in found), "sequences of other lengths")
+    return shape.Flip((time,))(c[0])
+
+
 @reads("Pad")
 def pad(c: Call) -> Value:
     x, mode = c.type(0), c.attr("mode", "constant")

@@ -94,6 +94,10 @@ class Call:
         """What any value holds where that is known."""
         return self._contents(value)
 
+    def held(self, value: Value) -> np.ndarray | None:
+        """The sizes that any tensor of integers holds where they are known."""
+        return self._sizes(value)
+
     def array(self, i: int, what: str = "") -> np.ndarray:
         """The content of an operand, which has to be known."""
         found = self.content(i)

@@ -49,13 +49,18 @@ def _supported(c: Call) -> None:
 
 def _is_zero(c: Call, i: int) -> bool:
     """Whether an initial state is absent, or zeros."""
-    value = c.get(i)
+    return _all_zero(c, c.get(i))
+
+
+def _all_zero(c: Call, value: Value | None) -> bool:
     while value is not None and isinstance(value.op, _COPYING):
         value = value.inputs[0]
     if value is None:
         return True
     if isinstance(value.op, Fill):
         return value.op.value == 0
+    if isinstance(value.op, Concat):
+        return all(_all_zero(c, part) for part in value.inputs)
     known = c.known(value)
     return known is not None and not known.any()
 
