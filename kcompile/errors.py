@@ -14,6 +14,7 @@
     │                                   3  a known thing that the target can't express
     ├── CheckError (AssertionError)     4  a file that doesn't compute what the model computes
     ├── MissingError (RuntimeError)     5  a package or a device that isn't here
+    ├── WorkerError (RuntimeError)      6  a process of a distributed run was killed or failed
     └── StoppedError                  130  training that Ctrl-C ended; says how to go on
 
 Each class also derives from the built-in that Keras users expect to catch. ``exit_code`` is the
@@ -82,6 +83,12 @@ class MissingError(KcompileError, RuntimeError):
     """A package or a device that is not here; says how to get it."""
 
     exit_code = 5
+
+
+class WorkerError(KcompileError, RuntimeError):
+    """A process of a distributed run was killed or failed; says which, and how to go on."""
+
+    exit_code = 6
 
 
 class StoppedError(KcompileError):

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from kcompile.errors import FileFormatError, UsageError, printable
-from kcompile.files.atomic import replacing
+from kcompile.files.atomic import replacing, writes
+from kcompile.keras import backend
 from kcompile.keras.callbacks import BackupAndRestore, Callback, CallbackList
+from kcompile.keras.distribution.distributions import any_process, first_process
 from kcompile.keras.training.py_dataset import PyDataset
 from kcompile.keras.training.sources import is_loader
 from kcompile.keras.training.trainer import Trainer
@@ -80,6 +82,8 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        if not writes():
+            return
         # A handler may run in the middle of a print, so it writes past Python's buffers.
         os.write(2, b"\nkcompile: ending after this epoch; Ctrl-C again stops at once\n")
 
@@ -100,6 +104,7 @@ class Keeper(BackupAndRestore):
             self.fit.rows = [row for row in _read(self.folder / HISTORY) if row["epoch"] <= self.fit.done]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        super().on_epoch_begin(epoch, logs)
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -107,10 +112,13 @@ class Keeper(BackupAndRestore):
         values = {k: float(v) for k, v in (logs or {}).items() if getattr(v, "ndim", 0) == 0}
         self.fit.rows.append({"epoch": epoch + 1, "seconds": now - self._began, "logs": values})
         self.fit.done, self._ran = epoch + 1, True
+        # Clocks and signals of several processes differ: they do what one of them is asked for, and when the first does.
+        self.interrupt.asked = any_process(self.interrupt.asked)
+        due = self.interrupt.asked or first_process(now - self._kept >= PAUSE)
+        if due:
+            self._keep(epoch)
         if self.interrupt.asked:
             self.model.stop_training = True
-        if self.interrupt.asked or now - self._kept >= PAUSE:
-            self._keep(epoch)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """What fit leaves, weights that EarlyStopping brought back included; no epoch is to follow it."""
@@ -163,9 +171,12 @@ class Fitting:
 
     def forget(self) -> None:
         """Delete the checkpoint."""
+        if not writes():
+            return
         for file in self.checkpoints():
             for kept in (file, file.with_name(HISTORY)):
                 kept.unlink(missing_ok=True)
+            backend.checkpoints().forget(file.parent)
             with contextlib.suppress(OSError):  # the folder holds something else
                 file.parent.rmdir()
         with contextlib.suppress(OSError):

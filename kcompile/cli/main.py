@@ -68,7 +68,7 @@ class Verbs(click.Group):
 def cli(debug: bool) -> None:
     """Compile Keras-style models: trace, optimise, train, and deliver a verified ONNX file.
 
-    Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported, 4 a check failed or models differ, 5 a package or device is missing, 130 interrupted.
+    Exit codes: 0 ok, 1 internal error, 2 usage, 3 unsupported, 4 a check failed or models differ, 5 a package or device is missing, 6 a process of a distributed run was lost, 130 interrupted.
     """
 
 

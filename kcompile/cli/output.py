@@ -31,8 +31,8 @@ class Command(click.Command):
         with stdout_to_stderr():
             result = super().invoke(context)
         if result.as_json:
-            click.echo(json.dumps(_plain(result.data), indent=2, allow_nan=False))
-        else:
+            click.echo(json.dumps(plain(result.data), indent=2, allow_nan=False))
+        elif result.text:
             click.echo(visible(result.text))
         return result.code
 
@@ -110,14 +110,14 @@ def _is_number(text: Any) -> bool:
     return True
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """``value`` as JSON has it: NaN and infinities, which it lacks, as text that float() reads."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

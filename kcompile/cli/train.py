@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import click
 from kcompile.cli import output
 from kcompile.cli.constants import parsed
 from kcompile.cli.script import Loaded, call_user, load_model, train_function
+from kcompile.cli.workers import as_rank, child, handed_on, in_processes, to_start
 from kcompile.errors import StoppedError, UsageError, did_you_mean, printable
 from kcompile.files.atomic import replacing
 
@@ -36,6 +38,12 @@ POSITIVE = click.IntRange(min=1)
 @click.option("--report", metavar="FILE.html", help="Write curves, configuration and environment as one page.")
 @click.option("--device", default="cpu", metavar="cpu|cuda[:N]|auto", help="Where to train (default: cpu).")
 @click.option("--deterministic", is_flag=True, help="Only algorithms that give the same numbers each time, for GPUs.")
+@click.option(
+    "--distribute", type=click.Choice(["data", "fsdp"]), help="Split batches over processes; fsdp: weights too."
+)
+@click.option(
+    "--workers", type=POSITIVE, metavar="N", help="Processes to start (default: one a GPU; not under torchrun)."
+)
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.option("-o", "--output", "target", metavar="FILE.keras|FILE.onnx", help="Where to write the trained model.")
 def command(
@@ -50,6 +58,8 @@ def command(
     report: str | None,
     device: str,
     deterministic: bool,
+    distribute: str | None,
+    workers: int | None,
     as_json: bool,
     target: str | None,
 ) -> output.Result:
@@ -67,12 +77,19 @@ def command(
     folder = Path(checkpoint_dir or f"{Path(source).stem}.checkpoint")
     constants = parsed(settings)
     fitting = Fitting(folder, epochs, batch_size, lambda number: _tensorboard(tensorboard, number))
-    _check_checkpoint(fitting, resume)
-    began = time.perf_counter()
     device = _device(device)
+    if to_start(distribute, workers):
+        _check_checkpoint(fitting, resume)
+        return in_processes(click.get_current_context(), workers, device, as_json, partial(_kept, fitting))
+    began = time.perf_counter()
     told = {"script": source, "device": device, "resumed": resume, "epochs": epochs, "batch size": batch_size}
     told = {k: v for k, v in told.items() if v is not None} | {f"--set {k}": v for k, v in constants.items()}
-    with placed(device), contextlib.ExitStack() as after:
+    with contextlib.ExitStack() as after:
+        if distribute is not None:
+            device = after.enter_context(as_rank(distribute, device, partial(_kept, fitting)))
+        after.enter_context(placed(device))
+        if not child():
+            _check_checkpoint(fitting, resume)
         if deterministic:
             config.enable_determinism()
             after.callback(config.disable_determinism)
@@ -83,12 +100,12 @@ def command(
         if page is not None:
             _report(page, loaded, fitting.fits, told, f"{'Stopped' if stop else 'Done'} after {seconds:.1f} s in all.")
         if stop:
-            raise StoppedError(_kept(fitting)) from stop
+            raise StoppedError(_stopped(fitting)) from stop
         if model_file is not None:
             _write(loaded.model, model_file)
     if checkpoint_dir is None:
         fitting.forget()
-    return _result(loaded, fitting.fits, seconds, [f for f in (model_file, page) if f is not None], as_json)
+    return handed_on(_result(loaded, fitting.fits, seconds, [f for f in (model_file, page) if f is not None], as_json))
 
 
 def _device(name: str) -> str:
@@ -144,13 +161,18 @@ def _train(fitting: Fitting, function: Any, loaded: Loaded) -> KeyboardInterrupt
     return None
 
 
+def _stopped(fitting: Fitting) -> str:
+    """What is left of a run that Ctrl-C stopped, in one line."""
+    fit = fitting.fits[-1] if fitting.fits else None
+    after = f" after epoch {fit.done} of {fit.epochs}" if fit is not None and fit.done and fitting.checkpoints() else ""
+    return f"stopped{after}; {_kept(fitting)}"
+
+
 def _kept(fitting: Fitting) -> str:
-    """What is left of a stopped run, in one line."""
+    """How to go on."""
     if not fitting.checkpoints():
-        return "stopped before an epoch was kept; there is nothing to go on with"
-    fit = fitting.fits[-1]
-    after = f" after epoch {fit.done} of {fit.epochs}" if fit.done else ""
-    return f"stopped{after}; the checkpoint is in {fitting.folder}, go on with the same command and --resume"
+        return "no epoch was kept, there is nothing to go on with"
+    return f"the checkpoint is in {fitting.folder}, go on with the same command and --resume"
 
 
 def _report(page: Path, loaded: Loaded, fits: list[Fit], told: dict[str, Any], note: str) -> None:

@@ -7,6 +7,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+# Newer versions of torch have them under other names, and warn of the old ones.
+_ALL_GATHER = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_REDUCE_SCATTER = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 
 def world() -> int:
     """How many processes compute together."""
@@ -93,7 +97,7 @@ def _joined(x: torch.Tensor, axis: int, unit: int, factor: int, chunked: bool) -
     sent[: len(first)] = first
     got = sent.new_empty((count * longest, *sent.shape[1:]))
     # As bytes: not every backend moves every dtype.
-    dist.all_gather_into_tensor(as_bytes(got), as_bytes(sent))
+    _ALL_GATHER(as_bytes(got), as_bytes(sent))
     if min(lengths) < longest:
         got = torch.cat([part[:n] for part, n in zip(got.split(longest), lengths, strict=True)])
     return got.movedim(0, axis)
@@ -107,7 +111,7 @@ def _scattered(x: torch.Tensor, axis: int, unit: int, chunked: bool) -> torch.Te
         # gloo has no sum that ends on one rank only.
         return own_part(_summed(x), axis, unit, chunked).contiguous()
     made = first.new_empty((first.shape[0] // count, *first.shape[1:]))
-    dist.reduce_scatter_tensor(made, first.contiguous())
+    _REDUCE_SCATTER(made, first.contiguous())
     return made.movedim(0, axis)
 
 

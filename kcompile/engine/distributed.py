@@ -14,13 +14,13 @@ import torch.distributed as dist
 
 from kcompile.engine import collectives
 from kcompile.engine.collectives import rank, world
-from kcompile.errors import StoppedError
+from kcompile.errors import WorkerError
 
 TIMEOUT = 600.0  # seconds that one rank waits for another before it gives up
 BUCKET = 25 << 20  # bytes of gradients that are sent at once
 
 
-class LostRankError(StoppedError):
+class LostRankError(WorkerError):
     """Another process of the run ended or does not answer."""
 
     exit_code = 75  # "temporary failure" of sysexits.h: tells the launcher that the cause is elsewhere
@@ -44,6 +44,11 @@ def join(device: str = "cpu", seconds: float | None = None) -> None:
     dist.init_process_group(backend, timeout=datetime.timedelta(seconds=limit))
     # Its threads must be gone before the interpreter is.
     atexit.register(leave)
+
+
+def own_device(device: str) -> str:
+    """The device of this rank: the GPU of its number on its machine, where it is to run on one."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device.startswith("cuda") and started() else device
 
 
 def on_gpus() -> bool:

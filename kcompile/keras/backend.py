@@ -52,6 +52,22 @@ def distributed() -> tuple[ModuleType, ModuleType]:
     return processes, shards
 
 
+def checkpoints() -> ModuleType:
+    """Checkpoints that several processes write."""
+    engine()
+    import kcompile.engine.checkpoints as found
+
+    return found
+
+
+def launching() -> ModuleType:
+    """How processes of a run are started, and what they leave."""
+    engine()
+    import kcompile.engine.launch as found
+
+    return found
+
+
 _PENDING_SEED: list[int] = []
 
 

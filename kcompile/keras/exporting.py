@@ -13,6 +13,7 @@ import numpy as np
 
 from kcompile import __version__
 from kcompile.errors import CheckError, UsageError
+from kcompile.files.atomic import own_path
 from kcompile.ir import Graph
 from kcompile.keras import verification
 from kcompile.keras.blame import first_difference
@@ -97,7 +98,7 @@ def export(
     from kcompile.onnx.model import check_opset, to_onnx
     from kcompile.onnx.targets import target_named
 
-    path = check_path(path)
+    path = own_path(check_path(path))
     chosen = target_named(target)
     opset = check_opset(opset, chosen)
     clock = Clock(on_step)

@@ -15,6 +15,8 @@ class SwapEMAWeights(Callback):
     a checkpoint written there holds them. Raises ValueError where the optimizer has no ``use_ema=True``.
     """
 
+    kept = ("_swapped",)
+
     def __init__(self, swap_on_epoch: bool = False):
         super().__init__()
         self.swap_on_epoch = swap_on_epoch

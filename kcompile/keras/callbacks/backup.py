@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random as python_random
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import FileFormatError, UsageError, printable
-from kcompile.files.atomic import replacing
-from kcompile.keras import backend
-from kcompile.keras.callbacks.base import Callback
+from kcompile.files.atomic import replacing, writes
+from kcompile.keras import backend, generators
+from kcompile.keras.callbacks.base import Callback, CallbackList
 
 FILE = "backup.npz"
 
@@ -22,8 +21,10 @@ class BackupAndRestore(Callback):
     """Keeps weights, optimizer state and the state of all random generators after each epoch in ``backup_dir``.
 
     A run of the same script that finds them there goes on behind that epoch, to the same weights as a
-    run that was never stopped: the order of shuffled data and dropout included. The file appears whole
-    or not at all, and is deleted where training ends (unless ``delete_checkpoint=False``).
+    run that was never stopped: the order of shuffled data, dropout and what other callbacks count (their
+    ``kept``) included. The file appears whole or not at all, and is deleted where training ends (unless
+    ``delete_checkpoint=False``). Weights that several processes hold in parts are written by each into a
+    folder beside the file, and may be read by any number of them.
     """
 
     def __init__(
@@ -45,28 +46,45 @@ class BackupAndRestore(Callback):
         return self.folder / FILE
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._found: dict[str, Any] | None = None
         if self.path.is_file():
             self.model._initial_epoch = self._restore()
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Not as training begins: other callbacks forget then what they had counted.
+        if self._found is not None:
+            _set_counts(self._callbacks(), self._found)
+            self._found = None
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(self._variables())}
-        kind, keys, position, gauss, cached = np.random.get_state(legacy=True)
-        arrays |= {f"torch/{device}": a for device, a in backend.engine().random_state().items()}
-        arrays["numpy"] = np.asarray(keys)
-        version, numbers, following = python_random.getstate()
-        arrays["python"] = np.asarray(numbers, dtype=np.int64)
-        state = {
-            "epoch": epoch + 1,
-            "numpy": [str(kind), int(position), int(gauss), float(cached)],
-            "python": [version, following],
-        }
+        variables = {f"variable_{i}": v for i, v in enumerate(self._variables())}
+        checkpoints = backend.checkpoints()
+        shards = checkpoints.save(self.folder, epoch + 1, variables)
+        if not writes():
+            return
+        arrays = {name: v.numpy() for name, v in variables.items() if not checkpoints.split(v)}
+        random_arrays, random_state = generators.states()
+        counted_arrays, counted = _counts(self._callbacks())
+        state = {"epoch": epoch + 1, "shards": shards, "stopped": self.stopped(), "counts": counted, **random_state}
         with replacing(self.path) as stream:
-            np.savez(stream, state=np.array(json.dumps(state)), **arrays)  # type: ignore[arg-type]
+            np.savez(  # type: ignore[arg-type]
+                stream, state=np.array(json.dumps(state)), **arrays, **random_arrays, **counted_arrays
+            )
+        checkpoints.forget(self.folder, but=shards)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and writes():
             self.path.unlink(missing_ok=True)
+            backend.checkpoints().forget(self.folder)
+
+    def stopped(self) -> bool:
+        """Whether another callback has ended training."""
+        return bool(self.model.stop_training)
+
+    def _callbacks(self) -> list[Callback]:
+        runner = self.model._runner
+        return runner.callbacks if isinstance(runner, CallbackList) else []
 
     def _variables(self) -> list[Any]:
         model = self.model
@@ -77,13 +95,16 @@ class BackupAndRestore(Callback):
         return [*model.variables, *model.optimizer.variables]
 
     def _restore(self) -> int:
-        """Set everything as it was; returns the epoch to go on with."""
+        """Set everything as it was; returns the epoch to go on with. Nothing is set where something can't be read."""
         try:
             with np.load(self.path, allow_pickle=False) as stored:
                 arrays = {k: stored[k] for k in stored.files}
             state = json.loads(str(arrays["state"]))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            done, shards = int(state["epoch"]), state.get("shards")
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise FileFormatError(f"{self.path}: not a backup: {printable(error)}; delete it to start anew") from error
+        if shards is not None:
+            arrays |= backend.checkpoints().load(self.folder / Path(str(shards)).name)
         variables = self._variables()
         kept = [arrays.get(f"variable_{i}") for i in range(len(variables))]
         fits = all(a is not None and a.shape == v.shape for a, v in zip(kept, variables, strict=True))
@@ -91,10 +112,36 @@ class BackupAndRestore(Callback):
             raise UsageError(f"{self.path}: is the backup of another model; delete it to start anew")
         for variable, array in zip(variables, kept, strict=True):
             variable.assign(array)
-        generators = {k.removeprefix("torch/"): a for k, a in arrays.items() if k.startswith("torch/")}
-        backend.engine().set_random_state(generators)
-        kind, position, gauss, cached = state["numpy"]
-        np.random.set_state((kind, arrays["numpy"], position, gauss, cached))
-        version, following = state["python"]
-        python_random.setstate((version, tuple(arrays["python"].tolist()), following))
-        return int(state["epoch"])
+        generators.set_states(arrays, state)
+        self._found = {**arrays, "counts": state.get("counts", {})}
+        return max(done, int(self.params.get("epochs") or 0)) if state.get("stopped") else done
+
+
+def _counts(callbacks: list[Callback]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What callbacks have counted: (lists of arrays by name, the rest by callback)."""
+    arrays: dict[str, np.ndarray] = {}
+    counts: dict[str, Any] = {}
+    for place, callback in _keeping(callbacks):
+        row = counts[place] = {}
+        for name in callback.kept:
+            value = getattr(callback, name)
+            if isinstance(value, list):
+                row[name] = {"arrays": len(value)}
+                arrays |= {f"{place}/{name}/{i}": np.asarray(a) for i, a in enumerate(value)}
+            else:
+                row[name] = value.item() if hasattr(value, "item") else value
+    return arrays, counts
+
+
+def _set_counts(callbacks: list[Callback], found: dict[str, Any]) -> None:
+    for place, callback in _keeping(callbacks):
+        for name, value in found["counts"].get(place, {}).items():
+            if isinstance(value, dict):
+                value = [found[f"{place}/{name}/{i}"] for i in range(value["arrays"])]
+            if name in callback.kept:
+                setattr(callback, name, value)
+
+
+def _keeping(callbacks: list[Callback]) -> list[tuple[str, Callback]]:
+    """Callbacks that count something, with a name for each: its class and its place."""
+    return [(f"callback_{i}_{type(c).__name__}", c) for i, c in enumerate(callbacks) if c.kept]

@@ -9,7 +9,12 @@ from kcompile.keras.progress import ProgressBar
 
 
 class Callback:
-    """Methods that fit, evaluate and predict call as they run; override those of interest."""
+    """Methods that fit, evaluate and predict call as they run; override those of interest.
+
+    ``kept`` names attributes (numbers, texts, lists of arrays) that a resumed run is to find as they were.
+    """
+
+    kept: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {}

@@ -62,6 +62,8 @@ class Monitor(Callback):
 class EarlyStopping(Monitor):
     """Stops training where the value has not improved for ``patience`` epochs."""
 
+    kept = ("best", "wait", "best_epoch", "best_weights", "stopped_epoch")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -115,6 +117,8 @@ class ModelCheckpoint(Monitor):
 
     ``filepath`` may hold ``{epoch}`` and logged values, such as ``model-{epoch:02d}-{val_loss:.2f}.keras``.
     """
+
+    kept = ("best", "_batches")
 
     def __init__(
         self,
@@ -177,6 +181,8 @@ class ModelCheckpoint(Monitor):
 
 class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by ``factor`` where the value has not improved for ``patience`` epochs."""
+
+    kept = ("best", "wait", "cooldown_counter")
 
     def __init__(
         self,

@@ -244,6 +244,16 @@ def one_process(what: str) -> None:
         )
 
 
+def any_process(flag: bool) -> bool:
+    """Whether it is true in one of the processes."""
+    return backend.distributed()[0].any_rank(flag) if active() is not None else flag
+
+
+def first_process(value: Any) -> Any:
+    """The first process's value, in all."""
+    return backend.distributed()[0].agreed(value) if active() is not None else value
+
+
 def in_step() -> None:
     """Give all processes the first one's state of random generators, so that data are shuffled alike."""
     if active() is not None:

@@ -260,5 +260,6 @@ def _is_saveable(x: Any) -> bool:
 # What a model or layer keeps about itself, not what it is made of.
 _INTERNAL = frozenset(
     {"_auto_config", "_called_with", "_nodes", "_functional_layers", "_operations", "_graph_nodes", "_stack", "_steps",
-     "_inputs_struct", "_outputs_struct", "_tensors", "optimizer", "_compile_arguments", "history", "_shared_by"}
+     "_inputs_struct", "_outputs_struct", "_tensors", "optimizer", "_compile_arguments", "history", "_runner",
+     "_shared_by"}
 )  # fmt: skip

@@ -123,6 +123,7 @@ class Trainer(OverridableSteps, Compiling):
         history = History()
         runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
         runner.append(history)
+        self._runner = runner
         self.stop_training = False
         self.history = history
         self._initial_epoch: int | None = None
