@@ -18,6 +18,7 @@ from kcompile.passes import (
     control,
     dilation,
     flatten,
+    hoisting,
     identities,
     linear,
     loops,
@@ -182,6 +183,7 @@ LOOPS: tuple[Rule, ...] = (
     loops.unread,
     loops.invariant,
     recurrent_loops.scan_cell,
+    hoisting.hoist,
     loops.equal_states,
 )
 FLATTEN: tuple[Rule, ...] = (
