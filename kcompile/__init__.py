@@ -20,6 +20,7 @@ _PUBLIC = {
     "optimize": ("kcompile.keras.exporting", "optimize"),
     "optimize_file": ("kcompile.keras.optimizing", "optimize_file"),
     "load": ("kcompile.runtime.model", "load"),
+    "ParquetDataset": ("kcompile.keras.training.parquet", "ParquetDataset"),
     "predict_file": ("kcompile.runtime.predicting", "predict_file"),
 }
 
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from kcompile.keras.exporting import export, optimize
     from kcompile.keras.optimizing import optimize_file
     from kcompile.keras.tracing import trace
+    from kcompile.keras.training.parquet import ParquetDataset
     from kcompile.runtime.model import load
     from kcompile.runtime.predicting import predict_file
 
-__all__ = ["__version__", "errors", "export", "keras", "load", "optimize", "optimize_file", "predict_file", "trace"]
+__all__ = ["ParquetDataset", "__version__", "errors", "export", "keras", "load", "optimize", "optimize_file", "predict_file", "trace"]
 
 
 def __getattr__(name: str) -> Any:

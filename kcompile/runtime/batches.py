@@ -12,7 +12,7 @@ import numpy as np
 
 from kcompile.errors import UsageError, did_you_mean, printable
 from kcompile.runtime.model import DTYPES, OnnxModel
-from kcompile.tables.columns import ArrayColumn, Column, Outputs, Place
+from kcompile.tables.columns import Column, Outputs, Place, packed
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Predictor:
 
     def __call__(self, columns: Mapping[str, Column]) -> Outputs:
         """Outputs by name for all rows; UsageError names the file, the column and the row that don't fit."""
-        inputs = {name: _packed([columns[c] for c in made_of]) for name, made_of in self.settings.columns.items()}
+        inputs = {name: packed([columns[c] for c in made_of]) for name, made_of in self.settings.columns.items()}
         count, places = len(next(iter(inputs.values()))), {name: c.place for name, c in inputs.items()}
         parts: list[tuple[np.ndarray, list[np.ndarray]]] = []
         for rows, same in _by_shape(inputs, count):
@@ -155,16 +155,6 @@ class Predictor:
         for rows, part in parts:
             joined[rows] = part
         return joined
-
-
-def _packed(columns: list[Column]) -> Column:
-    """One column, or several columns of numbers as one of vectors."""
-    if len(columns) == 1:
-        return columns[0]
-    for column in columns:
-        if column.shapes().shape[1]:
-            raise column.place.error("it holds lists, and only columns of single numbers can be packed together")
-    return ArrayColumn(np.stack([c.array() for c in columns], axis=-1), columns[0].place)
 
 
 def _by_shape(inputs: dict[str, Column], count: int) -> Iterator[tuple[np.ndarray, dict[str, Column]]]:

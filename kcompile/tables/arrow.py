@@ -119,3 +119,10 @@ def to_arrow(rows: np.ndarray | list[np.ndarray], dims: tuple[Any, ...]) -> pa.A
         lengths = np.repeat(shapes[:, axis], shapes[:, :axis].prod(axis=1))
         values = pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), values)
     return values
+
+
+def to_rows(table: Any) -> np.ndarray:
+    """An Arrow table of numbers as an array [rows, columns], an Arrow array as one of shape [rows, 1]."""
+    columns = dict(zip(table.column_names, table.columns, strict=True)) if hasattr(table, "columns") else {"": table}
+    arrays = [to_column(values, Place("Arrow table", name)).array() for name, values in columns.items()]
+    return np.stack(arrays, axis=-1)

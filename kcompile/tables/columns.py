@@ -63,5 +63,15 @@ class ArrayColumn:
         return self.values
 
 
+def packed(columns: list[Column]) -> Column:
+    """One column, or several columns of numbers as one of vectors."""
+    if len(columns) == 1:
+        return columns[0]
+    for column in columns:
+        if column.shapes().shape[1]:
+            raise column.place.error("it holds lists, and only columns of single numbers can be packed together")
+    return ArrayColumn(np.stack([c.array() for c in columns], axis=-1), columns[0].place)
+
+
 # What a model gives for some rows: [rows, *shape], or an array for each row where their shapes differ.
 Outputs = dict[str, np.ndarray | list[np.ndarray]]

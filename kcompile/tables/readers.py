@@ -30,16 +30,11 @@ class ParquetReader:
     def _open(self) -> pyarrow.parquet.ParquetFile:
         return pyarrow.parquet.ParquetFile(self.path, pre_buffer=False, buffer_size=BLOCK)
 
-    def batches(self, names: list[str], size: int) -> Iterator[dict[str, Any]]:
-        """Arrays by name, at most ``size`` rows at a time."""
+    def batches(self, names: list[str], size: int, groups: list[int] | None = None) -> Iterator[dict[str, Any]]:
+        """Arrays by name, at most ``size`` rows at a time, of all row groups or of some."""
         with _errors(self.path), self._open() as file:
-            for batch in file.iter_batches(size, columns=names):
+            for batch in file.iter_batches(size, row_groups=groups, columns=names):
                 yield {name: batch.column(name) for name in names}
-
-    def group(self, number: int, names: list[str]) -> pa.Table:
-        """A row group whole."""
-        with _errors(self.path), self._open() as file:
-            return file.read_row_group(number, columns=names)
 
     def empty(self, names: list[str]) -> dict[str, Any]:
         """No rows of these columns."""

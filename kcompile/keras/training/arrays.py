@@ -13,10 +13,17 @@ import numpy as np
 from kcompile.errors import printable
 from kcompile.keras import backend, config, tree
 from kcompile.keras.training.source import Batch, Source
+from kcompile.keras.training.stored import Stored, is_stored
 
 
 def plain(a: Any) -> Any:
-    """A pandas table as an array of its rows, a column as one of shape [N, 1]; anything else as it is."""
+    """A table of pandas or Arrow as an array of its rows, a column as one of shape [N, 1], what is on the disk as `Stored`."""
+    if is_stored(a):
+        return Stored(a)
+    if type(a).__module__ == "pyarrow.lib":
+        from kcompile.tables.arrow import to_rows
+
+        return to_rows(a)
     pandas = sys.modules.get("pandas")
     if pandas is None or not isinstance(a, (pandas.DataFrame, pandas.Series)):
         return a
@@ -53,7 +60,7 @@ def as_tensor(a: Any) -> Any:
 
 
 class ArrayData(Source):
-    """Arrays that fit in memory: sliced into batches as torch tensors.
+    """Arrays, sliced into batches as torch tensors; of those on the disk only the batches are read.
 
     ``shuffle=True`` mixes the samples, ``shuffle="batch"`` only the order of the batches. Without a
     ``batch_size``, ``steps`` batches hold all samples, or 32 samples make a batch.
@@ -77,7 +84,8 @@ class ArrayData(Source):
             sample_weight = class_weights(y, class_weight)
         _check_weights(y, sample_weight)
         self.structure = (x, y, sample_weight)
-        self.tensors = [None if a is None else as_tensor(a) for a in tree.leaves(self.structure)]
+        leaves = tree.leaves(self.structure)
+        self.tensors = [a if a is None or isinstance(a, Stored) else as_tensor(a) for a in leaves]
         lengths = {int(t.shape[0]) if t.ndim else -1 for t in self.tensors if t is not None}
         if -1 in lengths or len(lengths) != 1:
             raise ValueError(
@@ -107,9 +115,20 @@ class ArrayData(Source):
         engine, size = backend.engine(), self.batch_size
         if self.shuffle == "batch":
             starts = (engine.permutation(self.num_batches) * size).tolist()
-            return lambda t: itertools.repeat(None) if t is None else (t[i : i + size] for i in starts)
+            return lambda t: itertools.repeat(None) if t is None else (_tensor(t[i : i + size]) for i in starts)
         order = engine.permutation(self.length) if self.shuffle else None
-        return lambda t: itertools.repeat(None) if t is None else engine.parts(t, size, order)
+
+        def batches(t: Any) -> Iterable[Any]:
+            if isinstance(t, Stored):
+                return map(as_tensor, t.parts(size, None if order is None else order.numpy()))
+            return itertools.repeat(None) if t is None else engine.parts(t, size, order)
+
+        return batches
+
+
+def _tensor(a: Any) -> Any:
+    """Rows of what `ArrayData` holds as a tensor."""
+    return as_tensor(a) if isinstance(a, Stored) else a
 
 
 def _check_weights(y: Any, sample_weight: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from kcompile.errors import printable
 from kcompile.keras import backend, config, tree
 from kcompile.keras.training.arrays import ArrayData, numeric
+from kcompile.keras.training.parquet import ParquetData, ParquetDataset
 from kcompile.keras.training.py_dataset import PyDataset
 from kcompile.keras.training.source import Batch, Source
 from kcompile.keras.training.sources import IterableData, PyDatasetData, is_loader
@@ -30,13 +31,15 @@ def make_data(
     """
     if isinstance(x, Source):
         return x
-    if not isinstance(x, PyDataset) and not is_loader(x):
+    dataset = isinstance(x, (PyDataset, ParquetDataset))
+    if not dataset and not is_loader(x):
         x = numeric(x)
         if any(backend.is_array_like(a) or hasattr(a, "__array__") for a in tree.leaves(x)):
             return ArrayData(x, numeric(y), numeric(sample_weight), batch_size, shuffle, class_weight, steps)
-    if not hasattr(x, "__iter__"):
+    if not dataset and not hasattr(x, "__iter__"):
         raise ValueError(f"Unrecognized data type: x={printable(x)} (of type {type(x).__name__})")
-    kind = "torch DataLoader" if is_loader(x) else "PyDataset" if isinstance(x, PyDataset) else "generator"
+    known = next((c.__name__ for c in (PyDataset, ParquetDataset) if isinstance(x, c)), "generator")
+    kind = "torch DataLoader" if is_loader(x) else known
     for name, given in (("y", y), ("sample_weight", sample_weight)):
         if given is not None:
             raise ValueError(f"`{name}` must not be given where x is a {kind}: its batches are (x, y, sample_weight)")
@@ -44,7 +47,7 @@ def make_data(
         return PyDatasetData(x, bool(shuffle), class_weight)
     if class_weight is not None:
         raise ValueError(f"`class_weight` is not supported where x is a {kind}: let its batches hold sample weights")
-    return IterableData(x)
+    return ParquetData(x, batch_size, bool(shuffle)) if dataset else IterableData(x)
 
 
 class Epochs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -28,6 +28,16 @@ def load(dataset: Any, indices: Iterator[int]) -> Iterator[Any]:
     for index, batch in batches:
         if batch is not None:
             yield index, batch
+
+
+def ahead(items: Iterator[Any]) -> Generator[Any, None, None]:
+    """The items, the next of which is made in a thread while one is at work."""
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        following = pool.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, items, end)
+            yield item
 
 
 def _in_parallel(dataset: Any, indices: Iterator[int]) -> Iterator[Any]:
