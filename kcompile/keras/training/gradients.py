@@ -38,7 +38,7 @@ from kcompile.passes.pipeline import Pass, run_pass
 from kcompile.passes.rewrite import Log, Match, applies, rule
 
 # Numbers in all of a step's tensors, above which what the kernels do outweighs what calling them costs.
-SMALL = 1 << 17
+SMALL = 1 << 19
 
 
 @rule("dropout-as-product", like(Dropout, "x", "?seed"))

@@ -190,7 +190,7 @@ class TrainingStep(Step):
         trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in graph.weight_values()]
         if not trained:
             raise ValueError("the loss depends on no trainable variable: there is nothing to train")
-        whole = None if self.jit else differentiated(graph, [labels[id(v)] for v in trained], self.batch_size)
+        whole = differentiated(graph, [labels[id(v)] for v in trained], self.batch_size)
         if whole is not None:
             graph = optimize(whole, TRAINING, evaluate=evaluate_torch).graph
         forward = Function(graph, tracer.variables, self.device, self.jit)
