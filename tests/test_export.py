@@ -368,12 +368,15 @@ def test_compare_stops_at_the_first_difference_and_keeps_the_inputs() -> None:
 def test_inputs_cover_batches_scales_zeros_and_one_row() -> None:
     x = input_value("x", Type(F32, (N, T)))
     graph = Graph("g", [x], [x])
-    sets = list(verification.input_sets(graph, lambda f: [f["x"]]))
-    assert [(f["x"].shape, edge) for f, edge in sets] == [((2, 7), False), ((5, 12), False)] * 3 + [
+    asked = []
+    found = list(verification.trials(graph, lambda f: [asked.append(f) or 2 * f["x"]]))
+    assert [(t.feeds["x"].shape, t.edge) for t in found] == [((2, 7), False), ((5, 12), False)] * 3 + [
         ((2, 7), True),
         ((1, 7), True),
     ]
-    assert not sets[6][0]["x"].any() and np.abs(sets[4][0]["x"]).max() > 10
+    assert not found[6].feeds["x"].any() and np.abs(found[4].feeds["x"]).max() > 10
+    assert asked == [t.feeds for t in found]  # nothing is run twice
+    assert all(np.array_equal(t.wanted[0], 2 * t.feeds["x"]) for t in found)
 
 
 def test_index_ranges_follow_what_is_indexed() -> None:

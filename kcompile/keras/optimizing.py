@@ -248,8 +248,8 @@ class _Work:
     def _noise(self, off: verification.Run, on: verification.Run) -> float:
         """What the original's own roundings may make of its results: a multiple of what its optimiser changes."""
         found = [0.0]
-        for feeds, _ in verification.input_sets(self.read.graph, off):
-            for a, b in zip(off(feeds), on(feeds), strict=True):
+        for trial in verification.trials(self.read.graph, off):
+            for a, b in zip(trial.wanted, on(trial.feeds), strict=True):
                 gap = verification.difference(a, b)
                 found.append(gap if isinstance(gap, float) and a.dtype.kind == "f" else 0.0)
         return min(NOISE * max(found), MOST_NOISE)

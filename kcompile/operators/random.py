@@ -253,3 +253,7 @@ class Dropout(Op, name="dropout"):
             training = o.array(True, "training")
             return o.Dropout(x, o.like(self.rate, f32), training, seed=number)
         return o.Mul(x, self.noise(type).onnx(o, seed))
+
+
+# What draws numbers of its own; gamma and binomial numbers, which ONNX can't draw, are made in torch alone.
+RANDOM = (RandomUniform, RandomNormal, TruncatedNormal, RandomInteger, Dropout, DropoutNoise)

@@ -11,14 +11,7 @@ from kcompile.ir.op import Op, sub_graphs, symbols_in
 from kcompile.ir.types import Type, bf16, f32, type_of
 from kcompile.operators.arithmetic import FloorDivide, Remainder
 from kcompile.operators.opaque import Opaque
-from kcompile.operators.random import (
-    Dropout,
-    DropoutNoise,
-    RandomInteger,
-    RandomNormal,
-    RandomUniform,
-    TruncatedNormal,
-)
+from kcompile.operators.random import RANDOM
 from kcompile.passes.arrays import Arrays
 from kcompile.passes.layout import SPATIAL
 
@@ -29,7 +22,6 @@ Evaluate = Callable[[Graph], "list[np.ndarray]"]
 SMALL = 16 << 10
 # Nothing larger is computed on the way to a small result.
 LARGE = 64 << 20
-RANDOM = (RandomUniform, RandomNormal, TruncatedNormal, RandomInteger, Dropout, DropoutNoise)
 
 
 def fold_constants(graph: Graph, reads_weights: bool, evaluate: Evaluate) -> Graph:
