@@ -1,61 +1,98 @@
-"""The progress bar of fit, evaluate and predict, and `Progbar` for loops of one's own."""
+"""The progress of fit, evaluate and predict, and `Progbar` for loops of one's own."""
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from typing import Any
 
+from kcompile.keras import config
 from kcompile.keras.printing import print_message
+
+LIVE, LOGGED = 0.1, 30.0  # seconds between two looks at a running epoch: on a terminal, and as lines elsewhere
 
 
 class ProgressBar:
-    """One line that is rewritten on a terminal; one finished line an epoch anywhere else.
+    """Shows a loop of ``target`` steps (None where that is not known).
 
-    ``verbose`` is 0 for nothing, 1 for a bar, 2 for a line an epoch, ``auto`` for 1. Nothing is
-    rewritten where messages go to the log (`keras.config.disable_interactive_logging`).
+    On a terminal a line with bar, time left, rate and values, drawn anew a few times a second; anywhere
+    else the finished line, and every half minute a line of what is running. ``verbose`` is 0 for
+    nothing, 1 for that, 2 for the finished line only, ``auto`` for 1, but one line in all where the
+    variable CI is set. Nothing is drawn anew where messages go to the log
+    (`keras.config.disable_interactive_logging`).
     """
 
     def __init__(
-        self, target: int | None, verbose: Any = "auto", title: str | None = None, width: int = 20, unit: str = "step"
+        self,
+        target: int | None,
+        verbose: Any = "auto",
+        title: str | None = None,
+        width: int = 20,
+        unit: str = "step",
+        interval: float = LIVE,
     ):
-        self.target, self.width, self.unit = target, width, unit
+        self.target, self.width, self.unit, self.title = target, width, unit, ""
         self.verbose = 1 if verbose in ("auto", True) else int(verbose)
-        self.live = self.verbose == 1 and sys.stdout.isatty()
+        quiet = verbose == "auto" and os.environ.get("CI", "").lower() not in ("", "0", "false")
+        shown = self.verbose == 1 and not quiet and config.is_interactive_logging_enabled()
+        self.live = shown and sys.stdout.isatty()
+        self.interval = interval if self.live else LOGGED if shown else math.inf
         self.start = self.shown = time.perf_counter()
-        self.interval = 0.1
-        if title is not None and self.verbose:
+        # Where the time left is reckoned from: the first step, which compiles, says nothing of the others.
+        self._early: tuple[float, int] | None = None
+        if title is not None and quiet:
+            self.title = f"{title} - "
+        elif title is not None and self.verbose:
             print_message(title)
 
     def update(self, step: int, values: dict[str, Any]) -> None:
-        """Show a running step (on a terminal, a few times a second)."""
+        """Show a running step, where it is time to."""
         if not self.due():
             return
         now = self.shown = time.perf_counter()
-        rate = (now - self.start) / max(step, 1)
-        left = f" {_duration(rate * (self.target - step))}" if self.target else ""
-        print_message(f"\r\x1b[K{self._bar(step)}{left} {self._rate(rate)}{_shown(values)}", end="")
+        began, done = self._early or (self.start, 0)
+        seconds = (now - began) / max(step - done, 1)
+        self._early = self._early or (now, step)
+        left = [f"{_duration(seconds * (self.target - step))} left"] if self.target else []
+        told = [*left, f"{1 / seconds:,.0f} {self.unit}s/s" if 0 < seconds <= 0.1 else self._rate(seconds)]
+        if self.live:
+            self._draw(step, " ".join(told), values)
+        else:
+            print_message(f"{' - '.join([self._count(step), *told])}{_shown(values)}")
 
     def due(self) -> bool:
-        """True where a running step would be drawn now."""
-        return self.live and time.perf_counter() - self.shown >= self.interval
+        """True where a running step would be shown now."""
+        return time.perf_counter() - self.shown >= self.interval
 
     def finish(self, steps: int, values: dict[str, Any]) -> None:
         """The line that stays."""
         if self.verbose == 0:
             return
         elapsed = time.perf_counter() - self.start
-        head = "\r\x1b[K" if self.live else ""
         rate = self._rate(elapsed / max(steps, 1))
-        print_message(f"{head}{self._bar(steps)} {_duration(elapsed)} {rate}{_shown(values)}")
+        if self.live:
+            self._draw(steps, f"{_duration(elapsed)} {rate}", values, end="\n")
+        else:
+            print_message(f"{self.title}{self._count(steps)} - {_duration(elapsed)} - {rate}{_shown(values)}")
 
-    def _bar(self, step: int) -> str:
+    def _draw(self, step: int, told: str, values: dict[str, Any], end: str = "") -> None:
+        """The line of a terminal, in colours; what runs is cut at its width, what stays goes on in the next line."""
+        from rich.console import Console
+        from rich.text import Text
+
+        done = self.width * min(step, self.target) // self.target if self.target else 0
+        bar = [("━" * done, "green"), ("━" * (self.width - done), "bright_black"), " "] if self.target else []
+        line = Text.assemble(f"{self._count(step)} ", *bar, (told, "bold"), _shown(values))
+        sys.stdout.write("\r\x1b[K")
+        Console(file=sys.stdout).print(line, end=end, no_wrap=not end, overflow="fold" if end else "ellipsis")
+        sys.stdout.flush()
+
+    def _count(self, step: int) -> str:
         if not self.target:
             return f"{step}/Unknown"
-        digits = int(math.log10(self.target)) + 1
-        done = self.width * min(step, self.target) // self.target
-        return f"{step:{digits}d}/{self.target} {'━' * done}{'─' * (self.width - done)}"
+        return f"{step:{len(str(self.target))}d}/{self.target}"
 
     def _rate(self, seconds: float) -> str:
         if seconds >= 1:
@@ -80,8 +117,7 @@ class Progbar:
         unit_name: str = "step",
     ):
         self.target, self.stateful_metrics = target, set(stateful_metrics or ())
-        self._line = ProgressBar(target, verbose, None, width, unit_name)
-        self._line.interval = interval
+        self._line = ProgressBar(target, verbose, None, width, unit_name, interval)
         self._seen, self._finished = 0, False
         self._sums: dict[str, tuple[Any, int]] = {}
 
