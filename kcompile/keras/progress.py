@@ -83,7 +83,9 @@ class ProgressBar:
         from rich.text import Text
 
         done = self.width * min(step, self.target) // self.target if self.target else 0
-        bar = [("━" * done, "green"), ("━" * (self.width - done), "bright_black"), " "] if self.target else []
+        bar: list[Any] = (
+            [("━" * done, "green"), ("━" * (self.width - done), "bright_black"), " "] if self.target else []
+        )
         line = Text.assemble(f"{self._count(step)} ", *bar, (told, "bold"), _shown(values))
         sys.stdout.write("\r\x1b[K")
         Console(file=sys.stdout).print(line, end=end, no_wrap=not end, overflow="fold" if end else "ellipsis")
