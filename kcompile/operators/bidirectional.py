@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.ir import Op, Type, Value
+from kcompile.operators.packing import onnx_unpack
 from kcompile.operators.recurrence import Recurrent, onnx_lengths, onnx_total
 from kcompile.operators.recurrent import Gru, Lstm, SimpleRnn
 from kcompile.operators.shape import Concat, ExpandDims, Transpose
@@ -25,6 +26,7 @@ class Bidirectional(Op, name="bidirectional"):
     recurrent_activation: str = "sigmoid"
     reset_after: bool = True
     time_major: bool = True
+    front: bool = False
 
     def one(self, reverse: bool) -> Recurrent:
         """The operator of one direction."""
@@ -63,17 +65,24 @@ class Bidirectional(Op, name="bidirectional"):
         for key in ("activations", "activation_alpha", "activation_beta"):
             if attributes.get(key):
                 attributes[key] = attributes[key] * 2
-        counts = lengths = None
-        if mask is None:
+        lengths = None
+        if mask is None or self.front:
             x = x if self.time_major else o.Transpose(x, perm=[1, 0, 2])
         else:
-            x, mask, counts = one.onnx_front(o, x, mask)
-            lengths = onnx_lengths(o, counts)
+            x, mask = one.onnx_front(o, x, mask)
+        if mask is not None:
+            lengths = onnx_lengths(o, mask)
         y, *finals = o.node(
             one.onnx_name, x, *self._onnx_weights(o, one, operands), lengths, outputs=len(o.outputs),
             hidden_size=types[2].shape[0], direction="bidirectional", **attributes,
         )  # fmt: skip
-        return (y, *finals) if mask is None else self._onnx_spread(o, y, finals, mask, counts)
+        if mask is None:
+            return y, *finals
+        some, zero = o.Greater(onnx_total(o, mask), o.ints(0)), o.like(0, types[0].dtype)
+        if not self.front:
+            y = onnx_unpack(o, o.Transpose(y, perm=[2, 0, 1, 3]), mask, 4, zero_masked=True)
+            y = o.Transpose(y, perm=[1, 2, 0, 3])
+        return y, *(o.Where(some, f, zero) for f in finals)
 
     def _onnx_weights(self, o: Any, one: Recurrent, operands: tuple[str | None, ...]) -> list[str | None]:
         types, pairs = o.inputs, []
@@ -85,12 +94,3 @@ class Bidirectional(Op, name="bidirectional"):
             None if a is None else o.Concat(o.unsqueeze(a, [0]), o.unsqueeze(b, [0]), axis=0)
             for a, b in zip(*pairs, strict=True)
         ]
-
-    def _onnx_spread(self, o: Any, y: str, finals: list[str], mask: str, counts: Any) -> Any:
-        """Each step that counts reads its place among those; the others, and rows without any, are zeros."""
-        zero = o.like(0, o.inputs[0].dtype)
-        place = o.Max(o.Sub(counts, o.ints(1)), o.ints(0))
-        y = o.GatherND(o.Transpose(y, perm=[2, 0, 1, 3]), o.unsqueeze(place, [2]), batch_dims=1)
-        y = o.Transpose(o.Where(o.unsqueeze(mask, [2, 3]), y, zero), perm=[1, 2, 0, 3])
-        some = o.Greater(onnx_total(o, counts), o.ints(0))
-        return (y, *(o.Where(some, f, zero) for f in finals))

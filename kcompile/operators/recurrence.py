@@ -10,6 +10,7 @@ from kcompile.ir import DType, Op, Type
 from kcompile.ir.dims import DimLike
 from kcompile.ir.shapes import same_dim
 from kcompile.ir.types import i32, i64
+from kcompile.operators.packing import onnx_pack, onnx_unpack
 
 # Keras's name: ONNX's name, alpha, beta.
 _ONNX_ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
@@ -60,6 +61,7 @@ class Recurrent(Op):
         zero_masked: bool
         time_major: bool
         aligned: bool
+        front: bool
 
     # ---- types
 
@@ -111,6 +113,10 @@ class Recurrent(Op):
 
     def _torch(self, t: Any, x: Any, kernel: Any, recurrent: Any, bias: Any, states: list[Any], mask: Any) -> Any:
         """(sequence, *final states)."""
+        if self.front and mask is not None:
+            places = t.arange(mask.shape[1], device=mask.device)
+            whole = self.replace(front=False, zero_masked=True, aligned=True)
+            return whole._torch(t, x, kernel, recurrent, bias, states, places < t.sum(mask, 1, keepdim=True))
         time = 0 if self.time_major else 1
         units = t.inputs[2].shape[0]
         batch = t.size(t.inputs[0].shape[1 - time])
@@ -188,14 +194,15 @@ class Recurrent(Op):
         units = o.inputs[2].shape[0]
         kernel, recurrent, bias = (None if w is None else o.unsqueeze(w, [0]) for w in weights)
         begun = [None if s is None else o.unsqueeze(s, [0]) for s in states]
-        counts = lengths = None
+        lengths = None
         reverse = self.reverse
-        if mask is not None:
-            x, mask, counts = self.onnx_front(o, x, mask)
-            lengths = onnx_lengths(o, counts)
+        if mask is not None and not self.front:
+            x, mask = self.onnx_front(o, x, mask)
             reverse = False
         elif not self.time_major:
             x = o.Transpose(x, perm=[1, 0, 2])
+        if mask is not None:
+            lengths = onnx_lengths(o, mask)
         y, *finals = o.node(
             self.onnx_name,
             x,
@@ -212,8 +219,10 @@ class Recurrent(Op):
         y = o.squeeze(y, [1])
         finals = [o.squeeze(f, [0]) for f in finals]
         if mask is not None:
-            return self._onnx_spread(o, y, finals, states, mask, counts)
-        if reverse and not self.aligned:  # ONNX puts the outputs of a reversed run at their steps
+            finals = self._onnx_finals(o, finals, states, mask)
+        if mask is not None and not self.front:
+            return (self._onnx_spread(o, y, mask), *finals)
+        if reverse and not (self.aligned or self.front):  # ONNX puts the outputs of a reversed run at their steps
             y = _flipped(o, y, 0)
         return (y if self.time_major else o.Transpose(y, perm=[1, 0, 2]), *finals)
 
@@ -229,45 +238,37 @@ class Recurrent(Op):
             return {}
         return {"activations": names, "activation_alpha": alphas or None, "activation_beta": betas or None}
 
-    def onnx_front(self, o: Any, x: str, mask: str) -> tuple[str, str, str]:
-        """(x [T, N, F] with the steps that count in front, mask in processing order, counts int64 [N, T])."""
-        time = 0 if self.time_major else 1
-        length = o.size(o.inputs[0].shape[time])
+    def onnx_front(self, o: Any, x: str, mask: str) -> tuple[str, str]:
+        """(x [T, N, F] with the steps that count in front, mask in processing order)."""
         x = o.Transpose(x, perm=[1, 0, 2]) if self.time_major else x
         if self.reverse:
             x, mask = (_flipped(o, v, 1) for v in (x, mask))
-        steps = o.Range(o.ints(0), o.squeeze(length, [0]), o.ints(1))
-        place = o.Where(mask, steps, o.Add(steps, length))
-        _, order = o.TopK(place, length, axis=1, largest=0, outputs=2)
-        x = o.GatherND(x, o.unsqueeze(order, [2]), batch_dims=1)
-        counts = o.CumSum(o.cast(mask, i64), o.ints(1))
-        return o.Transpose(x, perm=[1, 0, 2]), mask, counts
+        return o.Transpose(onnx_pack(o, x, mask, 3), perm=[1, 0, 2]), mask
 
-    def _onnx_spread(self, o: Any, y: str, finals: list[str], states: list[Any], mask: str, counts: Any) -> Any:
-        """Each step's output from the compacted ones, and the states where nothing counted."""
-        zero = o.like(0, o.inputs[0].dtype)
-        place = o.Max(o.Sub(counts, o.ints(1)), o.ints(0))
-        y = o.GatherND(o.Transpose(y, perm=[1, 0, 2]), o.unsqueeze(place, [2]), batch_dims=1)
-        begun = o.Greater(counts, o.ints(0))
-        kept = mask if self.zero_masked else begun
-        y = o.Where(o.unsqueeze(kept, [2]), y, zero)
+    def _onnx_spread(self, o: Any, y: str, mask: str) -> str:
+        """Each step's output from the compacted ones."""
+        y = onnx_unpack(o, o.Transpose(y, perm=[1, 0, 2]), mask, 3, self.zero_masked)
         if self.reverse and self.aligned:
             y = _flipped(o, y, 1)
-        some = o.Slice(begun, o.ints([-1]), o.ints([2**31 - 1]), o.ints([1]))
-        finals = [o.Where(some, f, zero if s is None else s) for f, s in zip(finals, states, strict=True)]
-        return (o.Transpose(y, perm=[1, 0, 2]) if self.time_major else y, *finals)
+        return o.Transpose(y, perm=[1, 0, 2]) if self.time_major else y
+
+    def _onnx_finals(self, o: Any, finals: list[str], states: list[Any], mask: str) -> list[str]:
+        """The final states; those at the beginning where no step counted."""
+        zero = o.like(0, o.inputs[0].dtype)
+        some = o.Greater(onnx_total(o, mask), o.ints(0))
+        return [o.Where(some, f, zero if s is None else s) for f, s in zip(finals, states, strict=True)]
 
 
-def onnx_total(o: Any, counts: str) -> str:
-    """How many steps count in each row, [N, 1], from how many do up to each step, [N, T]."""
-    total: str = o.Slice(counts, o.ints([-1]), o.ints([2**31 - 1]), o.ints([1]))
+def onnx_total(o: Any, mask: str) -> str:
+    """How many steps count in each row, int64 [N, 1]."""
+    total: str = o.ReduceSum(o.cast(mask, i64), o.ints([1]))
     return total
 
 
-def onnx_lengths(o: Any, counts: str) -> str:
+def onnx_lengths(o: Any, mask: str) -> str:
     """The rows' lengths as ONNX's sequence_lens, int32 [N]."""
     # ONNX Runtime gives zeros for the whole batch where a single length is 0.
-    lengths: str = o.cast(o.squeeze(o.Max(onnx_total(o, counts), o.ints(1)), [1]), i32)
+    lengths: str = o.cast(o.squeeze(o.Max(onnx_total(o, mask), o.ints(1)), [1]), i32)
     return lengths
 
 

@@ -9,7 +9,8 @@ none yet, or always with ``zero_masked``).
 
 Masks with holes are exact and need no loop: the steps that count are moved to the front, in their
 order, the operator runs over them, and each step then reads the output of the last one that
-counted up to it.
+counted up to it. With ``front`` the steps that count stand in front already, and only their number
+matters of the mask: the outputs are those of the steps (`aligned`), zeros behind.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Lstm(Recurrent, name="lstm"):
     zero_masked: bool = False
     time_major: bool = False
     aligned: bool = False
+    front: bool = False
 
     def infer(
         self,
@@ -122,6 +124,7 @@ class Gru(Recurrent, name="gru"):
     zero_masked: bool = False
     time_major: bool = False
     aligned: bool = False
+    front: bool = False
 
     def infer(
         self,
@@ -209,6 +212,7 @@ class SimpleRnn(Recurrent, name="simple_rnn"):
     zero_masked: bool = False
     time_major: bool = False
     aligned: bool = False
+    front: bool = False
 
     def infer(
         self,

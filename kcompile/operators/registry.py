@@ -26,6 +26,7 @@ from kcompile.operators import (
     math,
     normalization,
     opaque,
+    packing,
     pooling,
     random,
     recurrent,
@@ -37,7 +38,7 @@ from kcompile.operators import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     arithmetic, math, logic, reduction, sorting, shape, indexing, creation, linear, einsum, convolution, pooling,
-    normalization, activation, losses, recurrent, bidirectional, attention, random, image, control, gradient,
+    normalization, activation, losses, recurrent, packing, bidirectional, attention, random, image, control, gradient,
     linalg, fourier, updates, collectives, opaque,
 )  # fmt: skip
 

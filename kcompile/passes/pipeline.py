@@ -25,6 +25,7 @@ from kcompile.passes import (
     movement,
     noops,
     norms,
+    packing,
     recurrent_loops,
     sequences,
     slices,
@@ -174,6 +175,13 @@ AFFINE: tuple[Rule, ...] = (
     affine.drop_zero_bias,
     attention.fold_attention_scale,
 )
+PACKING: tuple[Rule, ...] = (
+    packing.pack_steps,
+    packing.packed_already,
+    packing.pack_of_embedding,
+    sequences.transpose_of_embedding,
+    sequences.transpose_of_merge,
+)
 LOOPS: tuple[Rule, ...] = (
     loops.constants,
     loops.once,
@@ -246,6 +254,7 @@ DEPLOY = Pipeline(
         Pass("layout", channels_first),
         Pass("directions", sequences.merge_directions),
         Pass("sequences", (*NO_OPS, *SEQUENCES, *MOVEMENT)),
+        Pass("packing", (*NO_OPS, *PACKING, *MOVEMENT)),
         Pass("flatten", (*MOVEMENT, *FLATTEN)),
         Pass("projections", merge_projections),
         Pass("rows", flatten_rows),

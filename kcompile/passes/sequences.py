@@ -41,7 +41,7 @@ def merge_directions(graph: Graph) -> Graph:
         if pair[0] not in made:
             assert inputs[0] is not None
             with origin(node.origin):
-                mask = inputs[-1] if _states_and_mask(node)[-1] is not None else None
+                mask = inputs[-1] if states_and_mask(node)[-1] is not None else None
                 made[pair[0]] = _both(inputs[0], mask, *pair)
         return made[pair[0]][pair.index(node)]
 
@@ -56,7 +56,7 @@ def _pairs(graph: Graph) -> dict[Node, tuple[Node, Node]]:
     for node in graph.nodes:
         if not isinstance(node.op, RECURRENT):
             continue
-        *begun, mask = _states_and_mask(node)
+        *begun, mask = states_and_mask(node)
         if node.op.time_major and (mask is not None or (node.op.reverse and not node.op.aligned)):
             continue
         # With a mask the two in one give zeros at masked steps.
@@ -80,7 +80,7 @@ def _pairs(graph: Graph) -> dict[Node, tuple[Node, Node]]:
     return pairs
 
 
-def _states_and_mask(node: Node) -> list[Value | None]:
+def states_and_mask(node: Node) -> list[Value | None]:
     """Initial states and mask, None where absent."""
     count = len(node.types)
     given = list(node.inputs[4:])
@@ -122,7 +122,7 @@ def flip_into_recurrent(m: Match) -> tuple[Value, ...]:
     op, (x, *rest) = m.op("layer"), m.layer.inputs
     time = 0 if op.time_major else 1
     applies(isinstance(x.op, Flip) and normal_axes(x.op.axes, 3) == (time,))
-    applies(_states_and_mask(m.layer.node)[-1] is None)
+    applies(states_and_mask(m.layer.node)[-1] is None)
     sequence, *finals = op.replace(reverse=not op.reverse, aligned=not op.reverse)(x.inputs[0], *rest)
     in_order = op.reverse and not op.aligned
     return sequence if in_order else Flip((time,))(sequence), *finals
@@ -140,7 +140,7 @@ def last_step(m: Match) -> Value:
     time = 0 if op.time_major != turned else 1
     # Aligned, what a layer backwards computes last stands at the front.
     applies(_place(m, time) == ("first" if op.reverse and op.aligned else "last"))
-    *begun, mask = _states_and_mask(layer.node)
+    *begun, mask = states_and_mask(layer.node)
     # Without a step that counts, the sequence is zeros and the state what it began with.
     require(mask is None or (not op.zero_masked and begun[0] is None), "the last step may be masked")
     state = layer.node.results[1]
@@ -165,7 +165,7 @@ def _place(m: Match, time: int) -> str:
 def time_first(m: Match) -> tuple[Value, ...]:
     op, (x, *rest) = m.op("layer"), m.layer.inputs
     # A masked one moves steps about along time, which wants the batch first.
-    applies(not op.time_major and _states_and_mask(m.layer.node)[-1] is None)
+    applies(not op.time_major and states_and_mask(m.layer.node)[-1] is None)
     sequence, *finals = op.replace(time_major=True)(Transpose(TIME_FIRST)(x), *rest)
     return Transpose(TIME_FIRST)(sequence), *finals
 
@@ -209,7 +209,7 @@ def transposes_around(m: Match) -> Value:
     applies(perm[-1] == rank - 1)
     chain: list[Value] = []
     value: Value = m.chain
-    while _row_wise(value):
+    while row_wise(value):
         applies(m.uses(value) == 1)
         chain.append(value)
         value = value.inputs[0]  # type: ignore[assignment]
@@ -221,7 +221,7 @@ def transposes_around(m: Match) -> Value:
     return y
 
 
-def _row_wise(value: Value) -> bool:
+def row_wise(value: Value) -> bool:
     """Whether the operator treats every row of its first operand alone, with vectors or matrices beside it."""
     op, rank = value.op, value.type.rank
     if isinstance(op, (*UNARY, Dense)):
