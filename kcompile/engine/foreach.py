@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from kcompile.engine.context import DTYPES, Recording
 from kcompile.engine.inplace import IN_PLACE, adam_step, multiplier, number, reuse_memory
-from kcompile.engine.lower import Opaque, has_torch, identifier, plain
+from kcompile.engine.lower import Opaque, has_torch, identifier, plain, portable
 from kcompile.ir import Constant, Graph, Input, Node, Value, Weight
 from kcompile.operators.lowering import expand
 
@@ -306,7 +306,7 @@ class _Writer:
             results: Any = fx.Proxy(self.fx.get_attr(name), self.tracer)
         elif isinstance(node.op, Constant):
             name = f"constant_{len(self.singles)}"
-            tensor = torch.from_numpy(node.op.value.data.copy()).to(DTYPES[node.types[0].dtype.name])
+            tensor = torch.from_numpy(portable(node.op.value.data.copy())).to(DTYPES[node.types[0].dtype.name])
             self.root.register_buffer(name, tensor, persistent=False)
             results = fx.Proxy(self.fx.get_attr(name), self.tracer)
         else:

@@ -119,7 +119,7 @@ class _Lowering:
             self.proxies[node.results[0]] = self._weight(node.op)
             return
         if isinstance(node.op, Constant):
-            tensor = torch.from_numpy(np.array(_portable(node.op.value.data)))
+            tensor = torch.from_numpy(np.array(portable(node.op.value.data)))
             device = None if node.results[0] in self.hosted else self.device
             tensor = tensor.to(device=device, dtype=DTYPES[node.types[0].dtype.name])
             self.proxies[node.results[0]] = self._attribute("constant", tensor, parameter=False)
@@ -191,7 +191,7 @@ class _Lowering:
             array = self.graph.weights.get(op.label)
             if array is None:
                 raise UnsupportedError(f"weight {op.label!r} has no values")
-            tensor = torch.from_numpy(np.array(_portable(array))).to(
+            tensor = torch.from_numpy(np.array(portable(array))).to(
                 device=self.device, dtype=DTYPES[op.type.dtype.name]
             )
         return self._attribute(op.label, tensor, parameter=True)
@@ -331,8 +331,8 @@ def _solve(dim: Dim, symbol: str, size: Any) -> Any:
     return (size - offset) // scale
 
 
-def _portable(array: np.ndarray) -> np.ndarray:
-    # torch.from_numpy knows no bfloat16; float32 holds every bfloat16 exactly.
+def portable(array: np.ndarray) -> np.ndarray:
+    """The array, in a dtype that torch.from_numpy knows: float32 holds every bfloat16 exactly."""
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 

@@ -13,6 +13,7 @@ from kcompile import keras
 from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
 from kcompile.keras import ops
+from kcompile.keras.distribution.share import Share
 from kcompile.keras.training.steps import Step, trace_update
 from kcompile.tracing.variable import Variable
 
@@ -117,7 +118,7 @@ def test_a_step_is_traced_again_only_for_another_kind_of_batch() -> None:
 def updated(count: int, optimizer: Any, shapes: Any = ((3, 4), (4,))) -> tuple[Update, list[Variable]]:
     variables = [variable(np.ones(shapes[i % len(shapes)]), True, f"v{i}") for i in range(count)]
     optimizer.build(variables)
-    graph, tracer, groups = trace_update(optimizer, variables)
+    graph, tracer, groups = trace_update(optimizer, variables, Share())
     tensors = {label: hold(v).detach() for label, v in tracer.variables.items()}
     return Update(graph, tensors, groups, count), variables
 

@@ -12,6 +12,7 @@ import torch
 
 from kcompile.engine.eager import hold
 from kcompile.engine.foreach import Update
+from kcompile.keras.distribution.share import Share
 from kcompile.keras.training.steps import trace_update
 from kcompile.tracing.variable import Variable
 from tests.keras.support import close, keras, numbers, real
@@ -108,7 +109,7 @@ def check_config(ours: Any, theirs: Any, named: bool = True) -> None:
 def stepper(optimizer: Any, weights: list[Variable]) -> Any:
     """The traced step as generated code over lists."""
     optimizer.build(weights)
-    graph, tracer, groups = trace_update(optimizer, weights)
+    graph, tracer, groups = trace_update(optimizer, weights, Share())
     tensors = {label: hold(v).detach() for label, v in tracer.variables.items()}
     return Update(graph, tensors, groups, len(weights))
 

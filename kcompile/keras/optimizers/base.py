@@ -93,7 +93,7 @@ class Optimizer(StatelessOptimizer):
                 "`learning_rate` must be a float, a LearningRateSchedule or a callable without arguments, "
                 f"got {given!r}"
             )
-        made = Variable(np.array(given, np.float32), dtype=config.floatx(), trainable=False, name="learning_rate")
+        made = Variable(np.array(given, np.float64), dtype=config.floatx(), trainable=False, name="learning_rate")
         self._variables.append(made)
         return made
 
