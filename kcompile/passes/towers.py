@@ -20,6 +20,7 @@ from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.operators.activation import LogSoftmax, Softmax
 from kcompile.operators.linear import Dense
 from kcompile.operators.normalization import BatchNorm, LayerNorm, RmsNorm
+from kcompile.operators.reduction import Max, Mean, Min, Sum
 from kcompile.operators.shape import Concat, Split
 from kcompile.passes.elementwise import BINARY, UNARY
 
@@ -28,6 +29,7 @@ from kcompile.passes.elementwise import BINARY, UNARY
 # to 128 1.00 to 1.04.
 WORTH = 64
 _ALONG = (Softmax, LogSoftmax, BatchNorm)
+_REDUCTIONS = (Sum, Mean, Max, Min)
 
 
 @dataclass
@@ -41,7 +43,7 @@ class _Tower:
 def share_towers(graph: Graph) -> Graph:
     """The graph with towers over two values of one type as one; itself where there are none that pay."""
     users = graph.users()
-    for tower in _towers(graph):
+    for tower in _towers(graph, users):
         exits = _exits(tower, users)
         order = _order(graph, tower) if _pays(tower, exits) else None
         if order is not None:
@@ -52,13 +54,24 @@ def share_towers(graph: Graph) -> Graph:
 # ---- finding them
 
 
-def _towers(graph: Graph) -> list[_Tower]:
+def _towers(graph: Graph, users: dict[Value, list[Node | None]]) -> list[_Tower]:
     waiting: dict[Any, Node] = {}
     tower_of: dict[tuple[Node, Node], _Tower] = {}
+    pair_of: dict[Node, tuple[Node, Node]] = {}
     towers: list[_Tower] = []
+
+    def append(tower: _Tower, pair: tuple[Node, Node]) -> None:
+        tower.pairs.append(pair)
+        tower_of[pair] = tower
+        pair_of.update(dict.fromkeys(pair, pair))
+
     for node in graph.nodes:
         which = _varying(node)
         if which is None:
+            twin, side = _twin(node, pair_of, users)
+            if twin is not None and len({id(tower_of[pair_of[v.node]]) for v in node.inputs if v is not None}) == 1:
+                pair = (twin, node) if side else (node, twin)
+                append(tower_of[pair_of[node.inputs[0].node]], pair)  # type: ignore[union-attr]
             continue
         x = node.inputs[which]
         assert x is not None
@@ -73,9 +86,29 @@ def _towers(graph: Graph) -> list[_Tower]:
         if tower is None:
             tower = _Tower(entry)
             towers.append(tower)
-        tower.pairs.append(pair)
-        tower_of[pair] = tower
+        append(tower, pair)
     return towers
+
+
+def _twin(
+    node: Node, pair_of: dict[Node, tuple[Node, Node]], users: dict[Value, list[Node | None]]
+) -> tuple[Node | None, int]:
+    """The same elementwise operator on the other side of what this one reads, and the side that it is on itself."""
+    values = [v for v in node.inputs if v is not None and v.node in pair_of]
+    batch, rank = node.types[0].shape[:1], node.types[0].rank
+    if (
+        node in pair_of
+        or not isinstance(node.op, BINARY)
+        or len(values) < 2
+        or any(v.type.rank != rank or v.type.shape[:1] != batch for v in values)
+    ):
+        return None, 0
+    pairs = [pair_of[v.node] for v in values]
+    sides = {pair.index(v.node) for pair, v in zip(pairs, values, strict=True)}
+    side = sides.pop()
+    others = tuple(pair[1 - side].results[0] for pair in pairs)
+    found = [u for u in users[others[0]] if u is not None and u.op == node.op and u.inputs == others]
+    return (found[0] if found and not sides and found[0] is not node else None), side
 
 
 def _varying(node: Node) -> int | None:
@@ -87,6 +120,8 @@ def _varying(node: Node) -> int | None:
         return 0 if all(map(_stored, node.inputs[1:])) else None
     if isinstance(op, (LayerNorm, RmsNorm)):
         return 0 if 0 not in normal_axes(op.axes, type.rank) and all(map(_stored, node.inputs[1:])) else None
+    if isinstance(op, _REDUCTIONS):
+        return 0 if op.axes and 0 not in normal_axes(op.axes, node.inputs[0].type.rank) else None  # type: ignore[union-attr]
     if isinstance(op, _ALONG):
         return 0 if normal_axis(op.axis, type.rank) != 0 and all(map(_stored, node.inputs[1:])) else None
     if isinstance(op, BINARY):
