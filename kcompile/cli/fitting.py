@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kcompile.errors import FileFormatError, UsageError, printable
-from kcompile.files.atomic import replacing, writes
+from kcompile.files.atomic import forget, replacing, writes
 from kcompile.keras import backend
 from kcompile.keras.callbacks import BackupAndRestore, Callback, CallbackList
 from kcompile.keras.distribution.distributions import any_process, first_process
@@ -175,7 +175,7 @@ class Fitting:
             return
         for file in self.checkpoints():
             for kept in (file, file.with_name(HISTORY)):
-                kept.unlink(missing_ok=True)
+                forget(kept)
             backend.checkpoints().forget(file.parent)
             with contextlib.suppress(OSError):  # the folder holds something else
                 file.parent.rmdir()

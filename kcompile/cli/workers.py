@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -115,21 +116,24 @@ def as_rank(kind: str, device: str, after: Callable[[], str]) -> Iterator[str]:
     except Exception as error:
         lost = next((e for e in map(processes.lost, _chain(error)) if e is not None), None)
         if lost is not None:
-            raise type(lost)(f"{lost}; {after()}") from error
-        _leave_message(error)
-        if isinstance(error, StoppedError):
-            # All ranks stop after the same step; the first may still write.
+            error = type(lost)(f"{lost}; {after()}")
+        elif isinstance(error, StoppedError):
+            # All ranks stop after the same epoch; the first may still write.
             processes.wait()
-        raise
+        _end(error)
     finally:
         distribution.set_distribution(None)
 
 
-def _leave_message(error: Exception) -> None:
+def _end(error: Exception) -> NoReturn:
+    """End with an error: a parent says it, once for all ranks."""
     from kcompile.keras import backend
 
+    if not child():
+        raise error
     known = isinstance(error, KcompileError)
     backend.launching().leave_message(str(error) if known else f"{type(error).__name__}: {error}")
+    raise click.exceptions.Exit(getattr(error, "exit_code", 1)) from error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

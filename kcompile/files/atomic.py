@@ -35,6 +35,12 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="kcompile-")
 
 
+def forget(path: Path) -> None:
+    """Delete the file, and what processes that were killed while they wrote it have left."""
+    for found in (path, *path.parent.glob(f".{path.name}.*")):
+        found.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A stream into a temporary file beside ``path``, which takes that name where the block ends well.

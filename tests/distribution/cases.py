@@ -10,7 +10,7 @@ import numpy as np
 
 from kcompile import keras
 
-L = keras.layers
+L, ops = keras.layers, keras.ops
 
 
 @dataclass
@@ -128,6 +128,81 @@ def loss_scaling() -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     f.__name__: f for f in (mlp, tiny_batches, cnn, transformer, accumulation, recurrent, adafactor, loss_scaling)
 }
+
+
+# Functions of a batch x [N, 4] and a weight w [4, 4]; those in the first table need no rows of other ranks.
+APART: dict[str, Callable[[Any, Any], Any]] = {
+    "product": lambda x, w: x @ w,
+    "product of the weight": lambda x, w: w @ ops.transpose(x),
+    "sum over rows": lambda x, w: ops.sum(x @ w, 0),
+    "mean over rows": lambda x, w: ops.mean(x @ w, 0, keepdims=True),
+    "variance": lambda x, w: ops.var(x @ w, 0),
+    "gram matrix": lambda x, w: ops.transpose(x @ w) @ x,
+    "einsum": lambda x, w: ops.einsum("ni,ij,nj->n", x, w, x),
+    "einsum over rows": lambda x, w: ops.einsum("ni,ij->ij", x, w),
+    "row counts": lambda x, w: ops.sum(x @ w, 0) / ops.cast(ops.shape(x)[0], "float32"),
+    "reshape": lambda x, w: ops.reshape(ops.reshape(x @ w, (-1, 2)), (-1, 4, 1)) * ops.reshape(w, (1, 4, 4)),
+    "flat": lambda x, w: ops.reshape(x @ w, (-1,)),
+    "transpose": lambda x, w: ops.transpose(x @ w) * 2.0,
+    "any and all": lambda x, w: ops.where(ops.any(x > 1.5, 0), w, 2 * w) + ops.where(ops.all(x > -9.0), w, 0 * w),
+    "concat of features": lambda x, w: ops.concatenate([x @ w, x], -1),
+    "split of features": lambda x, w: ops.split(x @ w, 2, -1)[1],
+    "slice of features": lambda x, w: (x @ w)[:, 1:3],
+    "padded features": lambda x, w: ops.pad(x @ w, ((0, 0), (1, 2))),
+    "rolled features": lambda x, w: ops.roll(x @ w, 1, -1),
+    "taken rows of the weight": lambda x, w: ops.take(w, ops.cast(ops.abs(x[:, 0]) > 1, "int32"), axis=0),
+    "taken along an axis": lambda x, w: ops.take_along_axis(x @ w, ops.argmax(x, -1)[:, None], -1),
+    "one-hot": lambda x, w: ops.one_hot(ops.argmax(x, -1), 4) @ w,
+    "softmax": lambda x, w: ops.softmax(x @ w),
+    "sorted features": lambda x, w: ops.sort(x @ w, -1) + ops.cumsum(x @ w, -1),
+    "top 2": lambda x, w: ops.top_k(x @ w, 2)[0],
+    "maximum of features": lambda x, w: ops.max(x @ w, -1) + ops.logsumexp(x @ w, -1),
+    "rows of zeros": lambda x, w: ops.zeros((ops.shape(x)[0], 4)) + x @ w,
+    "expanded": lambda x, w: ops.broadcast_to(w[0], (ops.shape(x)[0], 4)) * x,
+    "tiled features": lambda x, w: ops.tile(x @ w, (1, 2)),
+    "convolution": lambda x, w: ops.conv(x[:, :, None], w[:2, :1, None], padding="same"),
+    "pooling": lambda x, w: ops.max_pool((x @ w)[:, :, None], 2),
+    "scatter": lambda x, w: ops.scatter(ops.cast(x[:, :1] > 0, "int32"), (x @ w)[:, 0], (2,)),
+    "layer norm": lambda x, w: ops.layer_normalization(x @ w, epsilon=1e-3),
+    "inverse": lambda x, w: ops.inv(ops.transpose(x) @ x + 3 * ops.eye(4)) @ w,
+    "row numbers": lambda x, w: (x @ w) * ops.cast(ops.arange(ops.shape(x)[0]), "float32")[:, None],
+    "half precision": lambda x, w: ops.mean(ops.cast(x @ w, "float16"), 0),
+}  # fmt: skip
+TOGETHER: dict[str, Callable[[Any, Any], Any]] = {
+    "maximum over rows": lambda x, w: ops.max(x @ w, 0),
+    "softmax over rows": lambda x, w: ops.softmax(x @ w, 0),
+    "sums up to each row": lambda x, w: ops.cumsum(x @ w, 0),
+    "rows against rows": lambda x, w: (x @ w) @ ops.transpose(x),
+    "first rows": lambda x, w: (x @ w)[:3],
+    "rows turned round": lambda x, w: ops.flip(x @ w, 0) * x,
+    "rows beside rows": lambda x, w: ops.concatenate([x @ w, x], 0),
+    "sorted rows": lambda x, w: ops.sort(x @ w, 0),
+    "padded rows": lambda x, w: ops.pad(x @ w, ((1, 0), (0, 0))),
+    "all pairs": lambda x, w: ops.square((x @ w)[:, None] - x[None]),
+    "a loop": lambda x, w: ops.fori_loop(0, 3, lambda i, y: y @ w, x),
+}
+
+
+class Applied(L.Layer):
+    """A function of the tables, whose mean square is the loss."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]):
+        super().__init__()
+        self.function = function
+        self.w = self.add_weight((4, 4), keras.initializers.RandomNormal(seed=3), name="w")
+
+    def call(self, x: Any) -> Any:
+        self.add_loss(ops.mean(ops.square(ops.cast(self.function(x, self.w), "float32"))))
+        return x
+
+
+def applied(function: Callable[[Any, Any], Any], rows: int = 7) -> Any:
+    """A model of one function after one step, and its loss."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Applied(function)(inputs))
+    model.compile(keras.optimizers.SGD(1.0))
+    loss = model.train_on_batch(np.random.default_rng(5).standard_normal((rows, 4)).astype("float32"))
+    return model, loss
 
 
 def trained(name: str, epochs: int = 3) -> dict[str, Any]:

@@ -1,22 +1,89 @@
-"""One rank: trains the cases named on the command line and leaves what came out in a file."""
+"""One rank: does what is named on the command line and leaves what came out in a file."""
 
 from __future__ import annotations
 
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 from kcompile import keras
 from kcompile.engine.distributed import rank
-from tests.distribution.cases import trained
+from kcompile.engine.shards import local_bytes
+from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
 
 
-def main(kind: str, folder: str, names: list[str]) -> None:
-    distributions = {"data": keras.distribution.DataParallel, "fsdp": keras.distribution.FullySharded}
-    keras.distribution.set_distribution(distributions[kind]())
-    results = {name: trained(name) for name in names}
+def cases(kind: str) -> dict[str, Any]:
+    """What training each case gives."""
+    return {name: trained(name) for name in CASES}
+
+
+def operations(kind: str) -> dict[str, Any]:
+    """(loss, weight after a step, names of the operators by which ranks talk) of each function."""
+    found = {}
+    for name, function in {**APART, **TOGETHER}.items():
+        model, loss = applied(function)
+        graph = model._steps["train"].split.traced.runner.forward.graph
+        talk = {n.op.name for n in graph.nodes} & {"all_reduce", "gather_parts", "own_part"}
+        found[name] = loss, model.weights[0].numpy(), talk
+    return found
+
+
+def memory(kind: str) -> tuple[int, int]:
+    """Bytes of weights and optimizer state on this rank, and in all."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [layers.Input((63,)), layers.Dense(512, activation="relu"), layers.Dense(256), layers.Dense(10)]
+    )
+    model.compile(keras.optimizers.Adam(gradient_accumulation_steps=2), "mse")
+    model.train_on_batch(keras.ops.ones((8, 63)), keras.ops.ones((8, 10)))
+    variables = [*model.variables, *model.optimizer.variables]
+    return local_bytes(variables), sum(v.numpy().nbytes for v in variables)
+
+
+def refused(kind: str) -> dict[str, str]:
+    """What distributions can't do, in the words of their errors."""
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(2)])
+    found = {}
+
+    def attempt(name: str, function: Any) -> None:
+        try:
+            function()
+        except Exception as error:
+            found[name] = f"{type(error).__name__}: {error}"
+
+    class Untraced(keras.Model):
+        def call(self, x: Any) -> Any:
+            return x * float(keras.ops.sum(x))
+
+    model.compile("sgd", "mse", run_eagerly=True)
+    attempt("eager", lambda: model.train_on_batch(keras.ops.ones((4, 4)), keras.ops.ones((4, 2))))
+    untraced = Untraced()
+    untraced.compile("sgd", "mse")
+    attempt("untraced", lambda: untraced.evaluate(keras.ops.ones((4, 4)), keras.ops.ones((4, 4)), verbose=0))
+    distributions = keras.distribution
+    unsharded = distributions.DataParallel(auto_shard_dataset=False)
+    attempt("auto_shard_dataset", lambda: distributions.set_distribution(unsharded))
+    layouts = distributions.LayoutMap(distributions.DeviceMesh((1, 2), ("batch", "model")))
+    layouts[".*kernel"] = (None, "model")
+    attempt("layouts", lambda: distributions.set_distribution(distributions.ModelParallel(layout_map=layouts)))
+    attempt("devices", lambda: distributions.set_distribution(distributions.DataParallel(devices=["cpu:0"])))
+    return found
+
+
+JOBS = {f.__name__: f for f in (cases, operations, memory, refused)}
+
+
+def main(folder: str, *jobs: str) -> None:
+    """``jobs``: data:cases, fsdp:memory, ..."""
+    kinds = {"data": keras.distribution.DataParallel, "fsdp": keras.distribution.FullySharded}
+    results = {}
+    for job in jobs:
+        kind, _, name = job.partition(":")
+        keras.distribution.set_distribution(kinds[kind]())
+        results[job] = JOBS[name](kind)
     (Path(folder) / f"rank{rank()}.pickle").write_bytes(pickle.dumps(results))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:])

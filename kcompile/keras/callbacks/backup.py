@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import FileFormatError, UsageError, printable
-from kcompile.files.atomic import replacing, writes
+from kcompile.files.atomic import forget, replacing, writes
 from kcompile.keras import backend, generators
 from kcompile.keras.callbacks.base import Callback, CallbackList
 
@@ -68,14 +68,13 @@ class BackupAndRestore(Callback):
         counted_arrays, counted = _counts(self._callbacks())
         state = {"epoch": epoch + 1, "shards": shards, "stopped": self.stopped(), "counts": counted, **random_state}
         with replacing(self.path) as stream:
-            np.savez(  # type: ignore[arg-type]
-                stream, state=np.array(json.dumps(state)), **arrays, **random_arrays, **counted_arrays
-            )
+            named: Any = {"state": np.array(json.dumps(state)), **arrays, **random_arrays, **counted_arrays}
+            np.savez(stream, **named)
         checkpoints.forget(self.folder, but=shards)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.delete_checkpoint and writes():
-            self.path.unlink(missing_ok=True)
+            forget(self.path)
             backend.checkpoints().forget(self.folder)
 
     def stopped(self) -> bool:

@@ -148,7 +148,7 @@ class ModelParallel(Distribution):
 
     @property
     def num_model_replicas(self) -> int:
-        return int(self.device_mesh.shape[list(self.device_mesh.axis_names).index(self.batch_dim_name)])
+        return int(self.device_mesh.shape[list(self.device_mesh.axis_names).index(str(self.batch_dim_name))])
 
     def get_variable_layout(self, variable: Any) -> TensorLayout:
         return self._layout_map[variable.path] or super().get_variable_layout(variable)

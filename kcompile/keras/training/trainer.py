@@ -139,6 +139,7 @@ class Trainer(OverridableSteps, Compiling):
             logs = self._run_epochs(run, runner, verbose, range(first, epochs), validated)
         self.optimizer.finalize_variable_values(self._trained())
         runner.call("on_train_end", logs)
+        self._runner = None
         return history
 
     def _run_epochs(
