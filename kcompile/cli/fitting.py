@@ -38,6 +38,7 @@ class Fit:
     batch_size: int | None
     rows: list[dict[str, Any]] = field(default_factory=list)  # {"epoch" (the first is 1), "seconds", "logs"}
     done: int = 0
+    data: str = "arrays"
 
     @property
     def curves(self) -> dict[str, list[float]]:
@@ -151,6 +152,14 @@ def _read(path: Path) -> list[dict[str, Any]]:
         ) from error
 
 
+def data_of(x: Any) -> str:
+    """What kind of data a fit was given: ``arrays``, or a class and its workers."""
+    workers = getattr(x, "workers", None) if hasattr(x, "workers") else getattr(x, "num_workers", None)
+    if workers is not None:
+        return f"a {type(x).__name__} with {workers} worker{'s' * (workers != 1)}"
+    return f"a {type(x).__name__}" if hasattr(x, "__next__") else "arrays"
+
+
 class Fitting:
     """The options of `kcompile train` that every `fit` of the script gets, and what these fits did.
 
@@ -215,8 +224,9 @@ class Fitting:
             arguments["batch_size"] = self.batch_size
         number = len(self.fits) + 1
         made = Fit(
-            arguments["self"], self.folder / f"fit{number}", arguments.get("epochs", 1), arguments.get("batch_size")
-        )
+            arguments["self"], self.folder / f"fit{number}", arguments.get("epochs", 1), arguments.get("batch_size"),
+            data=data_of(arguments.get("x")),
+        )  # fmt: skip
         self.fits.append(made)
         given = arguments.get("callbacks")
         if not isinstance(given, CallbackList):

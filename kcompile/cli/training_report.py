@@ -10,8 +10,10 @@ from typing import Any
 
 from kcompile import __version__
 from kcompile.cli.fitting import Fit
+from kcompile.cli.reproducibility import statements
 from kcompile.drawing import curves
 from kcompile.drawing.svg import escaped
+from kcompile.keras import backend
 from kcompile.keras.random_state import last_seed
 
 STYLE = """
@@ -33,7 +35,9 @@ def to_html(title: str, fits: list[Fit], settings: dict[str, Any], note: str) ->
             *sections,
             f"<h2>Run</h2>\n{_table({**settings, 'seed': _seed()})}",
             f"<h2>Environment</h2>\n{_table(environment())}",
-            f"<h2>Reproducibility</h2>\n<p>{escaped(reproducibility())}</p>",
+            "<h2>Reproducibility</h2>\n<ul>",
+            *(f"<li>{escaped(sentence)}</li>" for sentence in statements(fits)),
+            "</ul>",
             "</body></html>\n",
         ]
     )
@@ -68,6 +72,9 @@ def configuration(fit: Fit) -> dict[str, Any]:
         "loss": _named(model.loss),
         "metrics": ", ".join(m.name for m in model.metrics),
         "dtype": model.dtype_policy.name,
+        "device": str(model._device() or "cpu"),
+        "jit_compile": model.jit_compile,
+        "data": fit.data,
         "optimizer": type(model.optimizer).__name__,
         **told,
     }
@@ -84,27 +91,10 @@ def environment() -> dict[str, str]:
         "system": platform.platform(),
         "processor": _processor(),
         "processors": str(os.cpu_count()),
+        **backend.devices().described(),
         "threads": f"{threads} (OMP_NUM_THREADS)" if threads else "torch's default",
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-
-
-def reproducibility() -> str:
-    """What the seed fixes and what it can't."""
-    seed = last_seed()
-    fixed = (
-        f"The seed {seed} fixes first weights, the order of shuffled data and dropout: the same command gives the same "
-        "weights on this machine, also where the run was stopped and resumed. "
-        if seed is not None
-        else "No seed was set, so another run gives other weights; keras.utils.set_random_seed(0) at the top of the "
-        "script fixes first weights, the order of shuffled data and dropout. "
-    )
-    return (
-        f"{fixed}What can still change the last digits, and with them the run: another number of threads, another "
-        "processor or machine, another version of torch, numpy or kcompile. Data that come from workers, from a "
-        "generator with randomness of its own or from files that change are not fixed by the seed; nor does a resumed "
-        "run know what callbacks such as EarlyStopping had counted."
-    )
 
 
 def _table(facts: dict[str, Any]) -> str:

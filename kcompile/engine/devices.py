@@ -45,6 +45,14 @@ def cuda(index: int | None = None) -> str:
     return f"cuda:{number}"
 
 
+def described() -> dict[str, str]:
+    """The GPUs that a process has used, with the versions of CUDA and cuDNN."""
+    if not torch.cuda.is_initialized():
+        return {}
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"GPU": ", ".join(names), "CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}
+
+
 def asked() -> torch.device | None:
     """The device of the innermost scope, None outside of all."""
     name = current_device()

@@ -94,6 +94,11 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def threads() -> int:
+    """How many threads compute."""
+    return torch.get_num_threads()
+
+
 def allow_flash_attention(allowed: bool) -> None:
     """Whether attention on a GPU may use torch's flash kernel."""
     torch.backends.cuda.enable_flash_sdp(allowed)
