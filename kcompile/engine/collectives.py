@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,11 +81,44 @@ class _GatherParts(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, x: torch.Tensor, axis: int, unit: int, size: int, chunked: bool) -> torch.Tensor:
         context.place = axis, unit, chunked
-        return _joined(x, axis, unit, size // max(unit, 1), chunked)
+        whole = _joined(x, axis, unit, size // max(unit, 1), chunked)
+        if chunked:
+            _note(whole, partial(_joined, x.detach(), axis, unit, size // max(unit, 1), chunked))
+        return whole
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
         return _scattered(gradient, *context.place), None, None, None, None
+
+
+# Whole weights that are in memory now, by where they lie, and how each is gathered.
+_GATHERED: dict[int, Callable[[], torch.Tensor]] = {}
+
+
+def _note(whole: torch.Tensor, again: Callable[[], torch.Tensor]) -> None:
+    place = whole.untyped_storage().data_ptr()
+    _GATHERED[place] = again
+    # Its memory will hold something else then.
+    weakref.finalize(whole.untyped_storage(), _GATHERED.pop, place, None)
+
+
+def gathered_anew() -> Any:
+    """Within, autograd keeps no gathered weight: the backward pass gathers it again. No rank holds all of them at once.
+
+    Every rank's backward pass goes through the same graph in the same order, so they gather together.
+    """
+
+    def pack(tensor: torch.Tensor) -> Any:
+        again = _GATHERED.get(tensor.untyped_storage().data_ptr())
+        return tensor if again is None else (again, tensor.size(), tensor.stride(), tensor.storage_offset())
+
+    def unpack(kept: Any) -> torch.Tensor:
+        if isinstance(kept, torch.Tensor):
+            return kept
+        again, *view = kept
+        return again().as_strided(*view)
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
 def _joined(x: torch.Tensor, axis: int, unit: int, factor: int, chunked: bool) -> torch.Tensor:

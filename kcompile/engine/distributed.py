@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime
 import os
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from kcompile.engine import collectives
-from kcompile.engine.collectives import rank, world
+from kcompile.engine.collectives import gathered_anew, rank, world
 from kcompile.errors import WorkerError
 
 TIMEOUT = 600.0  # seconds that one rank waits for another before it gives up
@@ -123,6 +124,10 @@ def own_rows(tensors: Sequence[torch.Tensor], rows: int) -> list[torch.Tensor]:
 class Alone:
     """How a step gets its gradients where there is one process: by differentiating."""
 
+    def forward(self) -> contextlib.AbstractContextManager[Any]:
+        """What surrounds a forward pass."""
+        return contextlib.nullcontext()
+
     def differentiate(self, loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The loss's gradients, zeros for what it does not depend on."""
         found = torch.autograd.grad(loss, list(parameters), allow_unused=True)
@@ -142,6 +147,8 @@ class Buckets(Alone):
     """
 
     def __init__(self, parameters: Sequence[torch.Tensor], places: Sequence[int], size: int = BUCKET):
+        # Nothing is gathered where nothing is split.
+        self.kept = contextlib.nullcontext if len(places) == len(parameters) else gathered_anew
         self.buckets: list[list[int]] = []
         self.of: dict[int, int] = {}
         room, last = 0, None
@@ -154,6 +161,9 @@ class Buckets(Alone):
             room -= tensor.nbytes
             self.buckets[-1].append(place)
             self.of[place] = len(self.buckets) - 1
+
+    def forward(self) -> contextlib.AbstractContextManager[Any]:
+        return self.kept()
 
     def differentiate(self, loss: torch.Tensor, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         sending = _Sending(self.buckets)

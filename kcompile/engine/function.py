@@ -95,7 +95,8 @@ class TrainStep:
         self.update = Update(update, tensors, groups, len(trained))
 
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs, values = self.forward.run(*inputs)
+        with self.exchange.forward():
+            outputs, values = self.forward.run(*inputs)
         gradients = self.exchange.differentiate(outputs[0], self.parameters)
         self.forward.write(values)
         self.update(gradients)

@@ -64,9 +64,10 @@ def test_operators(two: list[dict[str, Any]], name: str) -> None:
 
 def test_each_rank_holds_its_part(two: list[dict[str, Any]]) -> None:
     for found in two:
-        held, whole = found["fsdp:memory"]
+        held, whole, gathered = found["fsdp:memory"]
         assert whole > 2_500_000
         assert held <= 0.51 * whole
+        assert gathered == 0
 
 
 REFUSED = {

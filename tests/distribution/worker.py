@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kcompile import keras
-from kcompile.engine.distributed import rank
+from kcompile.engine import collectives, distributed
 from kcompile.engine.shards import local_bytes
 from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
 
@@ -29,16 +29,25 @@ def operations(kind: str) -> dict[str, Any]:
     return found
 
 
-def memory(kind: str) -> tuple[int, int]:
-    """Bytes of weights and optimizer state on this rank, and in all."""
+def memory(kind: str) -> tuple[int, int, int]:
+    """Bytes of weights and optimizer state on this rank, and in all; whole weights as the backward pass begins."""
+    whole = []
+    begin = distributed.Buckets.differentiate
+
+    def differentiate(self: Any, *arguments: Any) -> Any:
+        whole.append(len(collectives._GATHERED))
+        return begin(self, *arguments)
+
     layers = keras.layers
     model = keras.Sequential(
         [layers.Input((63,)), layers.Dense(512, activation="relu"), layers.Dense(256), layers.Dense(10)]
     )
     model.compile(keras.optimizers.Adam(gradient_accumulation_steps=2), "mse")
+    distributed.Buckets.differentiate = differentiate  # type: ignore[method-assign]
     model.train_on_batch(keras.ops.ones((8, 63)), keras.ops.ones((8, 10)))
+    distributed.Buckets.differentiate = begin  # type: ignore[method-assign]
     variables = [*model.variables, *model.optimizer.variables]
-    return local_bytes(variables), sum(v.numpy().nbytes for v in variables)
+    return local_bytes(variables), sum(v.numpy().nbytes for v in variables), max(whole)
 
 
 def refused(kind: str) -> dict[str, str]:
@@ -82,7 +91,7 @@ def main(folder: str, *jobs: str) -> None:
         kind, _, name = job.partition(":")
         keras.distribution.set_distribution(kinds[kind]())
         results[job] = JOBS[name](kind)
-    (Path(folder) / f"rank{rank()}.pickle").write_bytes(pickle.dumps(results))
+    (Path(folder) / f"rank{distributed.rank()}.pickle").write_bytes(pickle.dumps(results))
 
 
 if __name__ == "__main__":

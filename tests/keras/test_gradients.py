@@ -19,6 +19,7 @@ from kcompile.keras import ops
 from kcompile.keras.training.gradients import FACTORS, RULES, differentiated
 from kcompile.operators import activation, arithmetic, indexing, linear, logic, math, reduction, shape
 from kcompile.operators.arithmetic import Add, Divide, Multiply, Negative, Subtract
+from kcompile.operators.collectives import AllReduce
 from kcompile.operators.gradient import StopGradient
 from tests.support import close
 
@@ -36,6 +37,7 @@ CASES: dict[str, Value] = {
     "dense of rank 3": linear.Dense()(shape.Reshape((N, 2, 3))(linear.Dense()(X, shape.Reshape((4, 6))(
         shape.Expand((2, 4, 3))(W)), None)), shape.Expand((3, 3))(V), V),
     "mat_mul": linear.MatMul()(X, W),
+    "all_reduce, alone": Multiply()(AllReduce()(Y), V),
     "add, broadcast": Add()(Y, V),
     "subtract, broadcast": Subtract()(V, Y),
     "multiply, broadcast": Multiply()(Y, V),

@@ -236,6 +236,18 @@ def step(make: Callable[[Share], Any]) -> Any:
     return PerBatch(make(Split(found.shards)), make(Joint(found.shards)), found.num_processes)
 
 
+def same_data(**facts: Any) -> None:
+    """Raise UsageError in a process whose data are others than the first one's: they would wait for each other."""
+    processes, _ = backend.distributed()
+    wrong = {k: (v, facts[k]) for k, v in first_process(facts).items() if v != facts[k]}
+    # All of them, or those that are right would wait for those that are not.
+    if any_process(bool(wrong)):
+        told = "".join(
+            f"; {k}: {theirs} in rank 0, {ours} in rank {processes.rank()}" for k, (theirs, ours) in wrong.items()
+        )
+        raise UsageError(f"fit: each process must be given the same data{told or ', another rank was not'}")
+
+
 def one_process(what: str) -> None:
     """Raise UnsupportedError for what only one process can do, where there are several."""
     if active() is not None:

@@ -119,6 +119,7 @@ class Trainer(OverridableSteps, Compiling):
         data = make_data(x, y, sample_weight, batch_size, shuffle, class_weight, steps_per_epoch)
         device = self._device()
         run = Epochs(data, steps_per_epoch, self.steps_per_execution, device)
+        distributions.same_data(batches=run.steps, samples=getattr(data, "length", None), epochs=epochs)
         validate = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
         history = History()
         runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
