@@ -1,9 +1,12 @@
-"""``--set key=value``: other values for the constants at the top of a script."""
+"""``--set key=value``: other values for the constants at the top of a script, and for defaults of its `train`."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from kcompile.errors import ScriptError, UsageError, did_you_mean, printable
@@ -24,35 +27,49 @@ def parsed(settings: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a source says a value: the expression, and what puts another one there."""
+
+    value: ast.expr
+    put: Callable[[ast.expr], None]
+
+
 def with_constants(tree: ast.Module, given: Mapping[str, str]) -> ast.Module:
-    """``tree`` with other values for constants that it assigns at its top level; each keeps its type.
+    """``tree`` with other values for constants of its top level and defaults of its `train`; each keeps its type.
 
     The source changes, not the finished module, so that a model which is made at the top level sees the value.
     Raises ScriptError for a key that the script doesn't assign, computes, or that has another type.
     """
-    places: dict[str, list[ast.Assign | ast.AnnAssign]] = {}
-    for statement in tree.body:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target: ast.expr = statement.targets[0]
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target = statement.target
-        else:
-            continue
-        if isinstance(target, ast.Name):
-            places.setdefault(target.id, []).append(statement)  # type: ignore[arg-type]
+    places: dict[str, list[Place]] = {}
+    for name, place in (found for statement in tree.body for found in _places(statement)):
+        places.setdefault(name, []).append(place)
     for key, text in given.items():
         if key not in places:
-            constants = [k for k, found in places.items() if all(_is_literal(s.value) for s in found)]
+            constants = [k for k, found in places.items() if all(_is_literal(p.value) for p in found)]
             known = f"; it has {', '.join(sorted(constants))}" if constants else ""
             raise ScriptError(f"--set {key}: the script has no such constant{did_you_mean(key, constants)}{known}")
-        for statement in places[key]:
-            if not _is_literal(statement.value):
-                raise ScriptError(f"--set {key}: line {statement.lineno} computes it; only constants can be set")
-            assert statement.value is not None  # a declaration without a value is no place
-            value = _converted(text, ast.literal_eval(statement.value), f"--set {key}, line {statement.lineno}")
-            made = ast.parse(repr(value), mode="eval").body
-            statement.value = _at(made, statement.value)
+        for place in places[key]:
+            if not _is_literal(place.value):
+                raise ScriptError(f"--set {key}: line {place.value.lineno} computes it; only constants can be set")
+            value = _converted(text, ast.literal_eval(place.value), f"--set {key}, line {place.value.lineno}")
+            place.put(_at(ast.parse(repr(value), mode="eval").body, place.value))
     return tree
+
+
+def _places(statement: ast.stmt) -> Iterator[tuple[str, Place]]:
+    """(name, where its value stands) for what a statement assigns, and for defaults where it is the function `train`."""
+    if isinstance(statement, ast.FunctionDef) and statement.name == "train":
+        arguments = statement.args
+        last = [*arguments.posonlyargs, *arguments.args][-len(arguments.defaults) :]
+        for names, values in ((last, arguments.defaults), (arguments.kwonlyargs, arguments.kw_defaults)):
+            for i, (name, value) in enumerate(zip(names, values, strict=False)):
+                if value is not None:
+                    yield name.arg, Place(value, partial(operator.setitem, values, i))
+    elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        if len(targets) == 1 and isinstance(targets[0], ast.Name):
+            yield targets[0].id, Place(statement.value, partial(setattr, statement, "value"))
 
 
 def _at(made: ast.expr, place: Any) -> ast.expr:

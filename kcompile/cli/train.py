@@ -29,7 +29,7 @@ POSITIVE = click.IntRange(min=1)
 @click.option("--name", help="Which model of the script.")
 @click.option("--epochs", type=POSITIVE, metavar="N", help="Epochs of each fit, in place of the script's.")
 @click.option("--batch-size", type=POSITIVE, metavar="N", help="Batch size of each fit, in place of the script's.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another value for a script's constant.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Another constant, or default of train.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped, to the same weights.")
 @click.option(
     "--checkpoint-dir", metavar="DIR", help="Keep the checkpoint here (default: SCRIPT.checkpoint, till done)."

@@ -44,11 +44,11 @@ class Act(keras.callbacks.Callback):
             if ACTION == "fail":
                 raise RuntimeError("no more")
 
-def train(model):
+def train(model, times=1, *, size=8):
     x = np.random.default_rng(0).random((20, 4)).astype("float32")
     model.compile(keras.optimizers.Adam(rate), "mse")
     for phase in range(PHASES):
-        history = model.fit(x, x.sum(1), batch_size=8, epochs=5, validation_data=(x, x.sum(1)), callbacks=[Act()]).history
+        history = model.fit(x, x.sum(1), batch_size=size, epochs=5 * times, validation_data=(x, x.sum(1)), callbacks=[Act()]).history
     print(LABEL, len(history["loss"]), "epochs in this process")
 """
 
@@ -90,6 +90,8 @@ def test_options_take_effect(train: Run) -> None:
     assert done.code == 0 and "a=b 2 epochs" in done.err and "1/1 " in done.err and Path("a.onnx").is_file()
     train("--epochs", "1", "--set", "UNITS=5", "--set", "BIAS=no", "-o", "a.keras")
     assert [w.shape for w in weights("a.keras")] == [(4, 5), (5, 1), (1,)]
+    done = train("--set", "times=2", "--set", "size=20")
+    assert "10 epochs" in done.err and "1/1 " in done.err
 
 
 @pytest.mark.parametrize("action", ["ctrl-c", "twice", "fail"])
@@ -186,7 +188,7 @@ def test_what_has_no_train_or_no_fit(kc: Run, train: Run) -> None:
     assert "needs a function train(model)" in kc("train", "bare.py").err
     assert "called no fit" in kc("train", "model.py", "--epochs", "3").err
     Path("t.py").write_text(
-        SCRIPT.replace("model.fit(x, x.sum(1), batch_size=8,", "model.fit(iter([(x, x.sum(1))] * 9),")
+        SCRIPT.replace("model.fit(x, x.sum(1), batch_size=size,", "model.fit(iter([(x, x.sum(1))] * 9),")
     )
     assert "--batch-size: the batches" in train("--batch-size", "3").err
 
