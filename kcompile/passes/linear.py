@@ -35,6 +35,8 @@ def dense_from_matmul(m: Match) -> Value:
 def einsum_to_matmul(m: Match) -> Value:
     """Its decomposition, now rather than when the graph is written: the other rules know MatMul and Reshape."""
     result: Value = m.op("einsum").decompose(*m.einsum.inputs)
+    # Of sizes that differ in name the einsum gives the larger, a product one of them.
+    applies(result.type == m.type)
     return result
 
 

@@ -24,6 +24,7 @@ from kcompile.operators.shape import (
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, applies, require, rule
 
+_MOVING = (Reshape, ExpandDims, Squeeze, Transpose, Expand, Slice, Tile, Flip)
 _SAME_TYPE = (Reshape, Expand, Cast, Slice, Pad, Tile, ExpandDims, Squeeze, Flip, Transpose)
 
 
@@ -120,11 +121,27 @@ def exact(source: DType, target: DType) -> bool:
 def cast_of_cast(m: Match) -> Value:
     """Two casts are one where the first keeps every value: f16 to f32 to f16, but not f32 to f16 to f32."""
     first, second, third = m.x.type.dtype, m.inner.type.dtype, m.type.dtype
+    _require_one(first, second, third)
+    return Cast(third)(m.x) if third is not first else m.x
+
+
+def _require_one(first: DType, second: DType, third: DType) -> None:
+    """Skip unless casting in one step is the same as in two."""
     integers = first.is_integer and second.is_integer and third.is_integer
     # Dropping the high bits in one step or in two is the same.
     narrowing = integers and third.bits <= second.bits <= first.bits
     require(exact(first, second) or narrowing, f"{first} to {second} loses digits")
-    return Cast(third)(m.x) if third is not first else m.x
+
+
+@rule("cast-of-moved-cast", like(Cast, like(_MOVING, like(Cast, "x", bind="inner"), bind="moved")))
+def cast_of_moved_cast(m: Match) -> Value:
+    """The same where what was cast is moved about in between."""
+    m.used_once("moved")
+    first, third = m.x.type.dtype, m.type.dtype
+    _require_one(first, m.inner.type.dtype, third)
+    require(third is first, "another cast would be left")
+    result: Value = m.op("moved")(m.x)
+    return result
 
 
 @rule("expand-of-expand", like(Expand, like(Expand, "x", bind="inner")))

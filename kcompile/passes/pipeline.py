@@ -51,6 +51,7 @@ NO_OPS: tuple[Rule, ...] = (
     noops.flip_of_flip,
     noops.dropout_zero,
     noops.cast_of_cast,
+    noops.cast_of_moved_cast,
     noops.expand_of_expand,
 )
 IDENTITIES: tuple[Rule, ...] = (

@@ -82,7 +82,7 @@ TORCH = {
     "attention": (Attention, (2, 5, 16), 2, None),
     "lstm": (
         lambda: Recurrent(nn.LSTM, False), (2, 5, 6), 2,
-        ["Transpose", "LSTM", "Squeeze", "LSTM", "Squeeze", "Transpose", "Gather", "Gemm"],
+        ["Transpose", "LSTM", "Squeeze", "LSTM", "Squeeze", "Gemm"],
     ),
     "bidirectional gru": (
         lambda: Recurrent(nn.GRU, True), (2, 5, 6), 2,
@@ -90,7 +90,7 @@ TORCH = {
     ),
     "rnn": (
         lambda: Recurrent(nn.RNN, False), (2, 5, 6), 2,
-        ["Transpose", "RNN", "Squeeze", "RNN", "Squeeze", "Transpose", "Gather", "Gemm"],
+        ["Transpose", "RNN", "Squeeze", "RNN", "Squeeze", "Gemm"],
     ),
     "unet": (UNet, (2, 3, 8, 8), 1, None),
 }  # fmt: skip
