@@ -156,7 +156,8 @@ class _Writer:
             parts = [self.keys[v][0] if v in self.keys else ("one", id(v)) for v in node.inputs]
             place = places.pop()
             for i, result in enumerate(node.results):
-                group = numbers.setdefault((node.op, i, *parts), len(numbers))
+                # One dtype a column: a GPU's kernels for lists take no others.
+                group = numbers.setdefault((node.op, i, node.types[i].dtype, *parts), len(numbers))
                 self.keys[result] = (group, place)
                 self.members.setdefault(group, {})[place] = result
         for key, column in self.members.items():

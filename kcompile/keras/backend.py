@@ -121,7 +121,8 @@ def convert_to_tensor(x: Any, to: Any = None) -> Any:
         return made
     if isinstance(x, SymbolicTensor):
         return cast_symbolic(x, target)
-    return engine().to_tensor(x, target or _default(x))
+    eager = engine()
+    return eager.to_tensor(x, target or _default(x), eager.asked())
 
 
 def cast_symbolic(x: SymbolicTensor, target: DType | None) -> Any:

@@ -171,6 +171,7 @@ def test_eager_operators_follow_their_tensors() -> None:
         assert keras.ops.zeros((2,)).device == META
         assert keras.ops.multiply(np.ones(3), 2.0).device == META
         assert keras.Variable(np.ones(2)).value.device == META
+        assert keras.ops.convert_to_tensor([1.0]).device == META
     assert keras.ops.zeros((2,)).device == devices.CPU
 
 

@@ -94,6 +94,22 @@ def test_float64_by_floatx() -> None:
     assert {v.dtype for v in ours.optimizer.variables} == {v.dtype for v in theirs.optimizer.variables}
 
 
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_layers_of_several_dtypes(optimizer: str) -> None:
+    """Updates of lists are of one dtype each, as the kernels of a GPU want them."""
+
+    def layers(room: Any) -> list[Any]:
+        return [room.layers.Dense(5, "tanh", dtype=d) for d in ("float64", "float32", "float64", "float32")]
+
+    ours, theirs = both("mse", lambda o: getattr(o, optimizer)(0.05), "float32", lambda r: [*layers(r), r.layers.Dense(2)])
+    for model in (ours, theirs):
+        model.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    for a, b in zip(ours.weights, theirs.weights, strict=True):
+        close(a.numpy(), b.numpy(), 1e-4, what=a.path)
+    lists = ours._step("train").traced.runner.update.lists.values()
+    assert len({t.dtype for tensors in lists for t in tensors}) == 2
+
+
 # ---- loss scaling
 
 
