@@ -136,6 +136,29 @@ def test_another_number_of_processes_goes_on(tmp_path: Path, before: tuple[str, 
 
 
 @slow
+def test_ctrl_c_ends_all_after_the_same_epoch(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text(SCRIPT.replace("if batch == 2:", "import time; time.sleep(0.2)\n        if batch == 2:"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "kcompile", "train", "t.py", *FSDP]
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    lines = []
+    for line in running.stderr:
+        lines.append(line)
+        if line.startswith("Epoch 2/6"):
+            running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=60) == 130
+    assert lines[-1] == (
+        "kcompile: error: stopped after epoch 2 of 6; the checkpoint is in t.checkpoint, go on with the same command and "
+        "--resume\n"
+    )
+    assert "".join(lines).count("ending after this epoch") == 1
+    resumed = kcompile(tmp_path, *FSDP, "--resume", "-o", "resumed.keras")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Epoch 3/6" in resumed.stderr
+
+
+@slow
 def test_torchrun_starts_the_same_run(tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(SCRIPT)
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m")
