@@ -49,18 +49,19 @@ def flatten(structure: Any) -> list[Any]:
 
 def pack_like(structure: Any, flat: Any) -> Any:
     """The leaves ``flat`` (in `flatten`'s order) in the form of ``structure``."""
-    rest = iter(flat)
+    return _filled(structure, iter(flat))
 
-    def fill(part: Any) -> Any:
-        if isinstance(part, dict):
-            made = {key: fill(part[key]) for key in sorted_keys(part)}
-            return type(part)((key, made[key]) for key in part)
-        if isinstance(part, (tuple, list)):
-            items = [fill(p) for p in part]
-            return type(part)(*items) if hasattr(part, "_fields") else type(part)(items)
-        return next(rest)
 
-    return fill(structure)
+def _filled(part: Any, rest: Iterator[Any]) -> Any:
+    # Not a function within `pack_like`: one that calls itself is a cycle, which would keep a step's
+    # tensors until Python next collects, and with them the memory that the next step wants.
+    if isinstance(part, dict):
+        made = {key: _filled(part[key], rest) for key in sorted_keys(part)}
+        return type(part)((key, made[key]) for key in part)
+    if isinstance(part, (tuple, list)):
+        items = [_filled(p, rest) for p in part]
+        return type(part)(*items) if hasattr(part, "_fields") else type(part)(items)
+    return next(rest)
 
 
 def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
