@@ -29,6 +29,7 @@ from kcompile.passes import (
     recurrent_loops,
     sequences,
     slices,
+    upsampling,
 )
 from kcompile.passes.arrays import tidy
 from kcompile.passes.folding import Evaluate, fold_constants
@@ -158,6 +159,8 @@ DEPLOY_LINEAR: tuple[Rule, ...] = (
     linear.grouped_conv,
     dilation.space_to_batch,
     dilation.slice_into_conv,
+    upsampling.repeated_cells,
+    upsampling.resize_of_resize,
     identities.subtract_constant,
     identities.merge_adds,
     identities.merge_scales,
