@@ -22,7 +22,6 @@ from tests.runtime import files
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
-pytestmark = pytest.mark.torchless
 
 COUNT = 23
 VALUES = np.random.default_rng(0).standard_normal((COUNT, 3)).astype(np.float32)
@@ -72,6 +71,7 @@ COLUMNS: dict[str, tuple[list[Any], int, dict[str, Any], dict[str, Any], np.ndar
 }  # fmt: skip
 
 
+@pytest.mark.torchless
 @pytest.mark.parametrize("case", COLUMNS)
 def test_columns(case: str, tmp_path: Path) -> None:
     dims, kind, columns, given, expected = COLUMNS[case]
@@ -91,6 +91,7 @@ def test_rows_of_different_lengths_run_with_their_own(workers: int, tmp_path: Pa
     assert read(tmp_path / "out.parquet") == {"name": list("abcdefghijkl"), **expected}
 
 
+@pytest.mark.torchless
 def test_rows_of_different_images(tmp_path: Path) -> None:
     images = [np.full((h, w, 2), h + w, np.float32) for h, w in [(1, 2), (3, 1), (1, 2), (2, 2), (0, 2)]]
     column = pa.array([i.tolist() for i in images], pa.list_(pa.list_(pa.list_(pa.float32(), 2))))
@@ -115,6 +116,7 @@ def test_files_in_their_order_with_several_processes(tmp_path: Path) -> None:
         assert found["id"] == found["y"] == [s + i for s in (0, 1000, 2000) for i in range(300)]
 
 
+@pytest.mark.torchless
 @pytest.mark.parametrize("count", [0, 1, COUNT])
 @pytest.mark.parametrize("source", ["parquet", "csv", "jsonl", "npy", "npz"])
 def test_every_file_in_and_out(source: str, count: int, tmp_path: Path) -> None:
@@ -151,6 +153,7 @@ def test_numbers_that_json_lacks(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "y.jsonl").read_text()) == {"y": ["nan", "inf", 2.0]}
 
 
+@pytest.mark.torchless
 def test_command(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files.double(tmp_path)
@@ -197,6 +200,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], dict[str, Any], type[KcompileError]
 }  # fmt: skip
 
 
+@pytest.mark.torchless
 @pytest.mark.parametrize("case, workers", [*((case, 1) for case in ERRORS), ("wrong length", 2), ("too large", 2)])
 def test_errors(case: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, columns, options, kind, words = ERRORS[case]
@@ -242,6 +246,7 @@ def test_no_files(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         kcompile.predict_file(files.double(tmp_path), source, "o.parquet")
 
 
+@pytest.mark.torchless
 def test_arrays_need_no_pyarrow(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", VALUES)
     files.double(tmp_path)
@@ -257,24 +262,31 @@ def test_arrays_need_no_pyarrow(tmp_path: Path) -> None:
 
 
 MEASURE = """
-import resource, sys
+import os, sys
 import kcompile
-def peak():
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
+
+def peak(rows):
+    tasks = [open(f"/proc/self/task/{t}/children").read().split() for t in os.listdir("/proc/self/task")]
+    status = [open(f"/proc/{pid}/status").read() for pid in ("self", *sum(tasks, []))]
+    peaks.append(sum(int(s.partition("VmHWM:")[2].split()[0]) for s in status) // 1024)
+
 if __name__ == "__main__":
     for source in ("small", "large"):
-        kcompile.predict_file("double.onnx", source + "." + sys.argv[1], "out.parquet", batch_size=256, workers=int(sys.argv[2]))
-        print(peak())
+        peaks = []
+        data = f"{source}.{sys.argv[1]}"
+        kcompile.predict_file("double.onnx", data, "out.parquet", workers=int(sys.argv[2]), progress=peak)
+        print(max(peaks))
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("suffix, workers", [("parquet", 1), ("parquet", 2), ("npy", 1)])
 def test_memory_does_not_grow_with_the_data(suffix: str, workers: int, tmp_path: Path) -> None:
-    width, megabytes, allowed = 1000, 400, 80
+    width, megabytes, allowed = 1000, 200, 40
     node = helper.make_node("Add", ["x", "x"], ["y"])
     files.write(tmp_path / "double.onnx", [node], [files.end("x", ["N", width])], [files.end("y", ["N", width])])
     rows = megabytes * 250
-    for name, count in (("small", 2000), ("large", rows)):
+    for name, count in (("small", rows // 5), ("large", rows)):
         values = np.lib.format.open_memmap(tmp_path / f"{name}.npy", "w+", np.float32, (count, width))  # sparse
         if suffix == "parquet":
             # One row group: nothing but the pages may be in memory.
@@ -285,7 +297,7 @@ def test_memory_does_not_grow_with_the_data(suffix: str, workers: int, tmp_path:
         [sys.executable, "measure.py", suffix, str(workers)], cwd=tmp_path, capture_output=True, text=True
     )
     small, large = map(int, done.stdout.split())
-    assert large - small < allowed < megabytes / 4, done
+    assert large - small < allowed < (megabytes - megabytes / 5) / 3, done
     assert pq.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == rows
 
 
