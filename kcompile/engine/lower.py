@@ -205,7 +205,7 @@ class _Lowering:
             if child is None:
                 child = nn.Module()
                 module.add_module(part, child)
-            if not isinstance(child, nn.Module):
+            if type(child) is not nn.Module:  # a tensor, or a layer's region that has the layer's name
                 parts = [*parts[:i], "_".join(parts[i:])]
                 break
             module = child

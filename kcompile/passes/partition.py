@@ -23,6 +23,7 @@ from kcompile.ir.op import origin
 from kcompile.ir.types import i8
 from kcompile.operators.arithmetic import Multiply
 from kcompile.operators.collectives import GatherParts, OwnPart
+from kcompile.operators.control import Recompute
 from kcompile.passes.partition_rules import DECOMPOSED, RULES, Plan
 
 ROWS = "rows"  # the input that has the whole batch's length, for its length alone
@@ -76,8 +77,8 @@ def by_rows(graph: Graph, batch: Dim, own: Dim, weights: Mapping[str, Split], sh
             return input_value(op.label, split.local(op.type)), split
         return _leaf(node, weights), None
 
-    made = _shared(_Partition(leaf, rows).graph(graph, {}), share)
-    return made.replace(inputs=[*made.inputs, input_value(ROWS, Type(i8, (batch,)))])
+    length = input_value(ROWS, Type(i8, (batch,)))
+    return _shared(_Partition(leaf, rows, length).graph(graph, {}), share)
 
 
 def jointly(graph: Graph, weights: Mapping[str, Split], share: float | None) -> Graph:
@@ -86,7 +87,7 @@ def jointly(graph: Graph, weights: Mapping[str, Split], share: float | None) -> 
     def leaf(node: Node) -> tuple[Value, Split | None]:
         return _leaf(node, weights), None
 
-    return _shared(_Partition(leaf, None).graph(graph, {}), share)
+    return _shared(_Partition(leaf).graph(graph, {}), share)
 
 
 def _leaf(node: Node, weights: Mapping[str, Split]) -> Value:
@@ -115,7 +116,7 @@ def by_weights(graph: Graph, splits: Mapping[str, Split]) -> Graph:
         split = splits[op.label]
         return op.replace(type=split.local(op.type))(), split
 
-    return _Partition(leaf, None).graph(graph, splits)
+    return _Partition(leaf).graph(graph, splits)
 
 
 def _gathered(value: Value, split: Split, whole: Type) -> Value:
@@ -124,10 +125,18 @@ def _gathered(value: Value, split: Split, whole: Type) -> Value:
 
 
 class _Partition:
-    """Goes through a graph once; ``leaf`` says what takes the place of an input, a weight or a constant."""
+    """Goes through a graph once; ``leaf`` says what takes the place of an input, a weight or a constant.
 
-    def __init__(self, leaf: Callable[[Node], tuple[Value, Split | None]], rows: Part | None):
-        self.leaf, self.rows = leaf, rows
+    ``rows`` is how the batch is split, ``length`` the value that has its whole length.
+    """
+
+    def __init__(
+        self,
+        leaf: Callable[[Node], tuple[Value, Split | None]],
+        rows: Part | None = None,
+        length: Value | None = None,
+    ):
+        self.leaf, self.rows, self.length = leaf, rows, length
         self.made: dict[Value, Value] = {}
         self.splits: dict[Value, Split | None] = {}
 
@@ -136,7 +145,7 @@ class _Partition:
         for node in graph.nodes:
             self._visit(node)
         return graph.replace(
-            inputs=[self.made[v] for v in graph.inputs],
+            inputs=[self.made[v] for v in graph.inputs] + ([] if self.length is None else [self.length]),
             outputs=[self._as(v, None) for v in graph.outputs],
             updates=[(label, self._as(v, ends.get(label))) for label, v in graph.updates],
         )
@@ -144,6 +153,9 @@ class _Partition:
     def _visit(self, node: Node) -> None:
         if is_leaf(node.op):
             self.made[node.results[0]], self.splits[node.results[0]] = self.leaf(node)
+            return
+        if isinstance(node.op, Recompute):
+            self._region(node, node.op.body)
             return
         splits = [None if v is None else self.splits[v] for v in node.inputs]
         part = next((s.part for s in splits if s is not None), None)
@@ -189,6 +201,29 @@ class _Partition:
             self._visit(inner)
         for old, new in zip(node.results, results, strict=True):
             self.made[old], self.splits[old] = self.made[new], self.splits[new]
+
+    def _region(self, node: Node, body: Graph) -> None:
+        """A body that is computed once more for its gradients: partitioned by itself, on operands as they are."""
+        given = {own: self.splits[v] for own, v in zip(body.inputs, node.inputs, strict=True) if v is not None}
+
+        def leaf(inner: Node) -> tuple[Value, Split | None]:
+            split = given.get(inner.results[0])
+            if split is None:
+                return inner.results[0], None
+            return inner.op.replace(type=split.local(inner.types[0]))(), split
+
+        within = _Partition(leaf, self.rows, self.length)
+        for inner in body.nodes:
+            within._visit(inner)
+        inputs, operands = [within.made[v] for v in body.inputs], [self.made[v] for v in node.inputs if v is not None]
+        if self.length is not None:
+            # Its sizes are read off its own operands.
+            inputs, operands = [*inputs, self.length], [*operands, self.length]
+        region = Graph(body.name, inputs, [within.made[v] for v in body.outputs], body.output_names)
+        with origin(node.origin):
+            results = Recompute(region)(*operands)
+        for old, new, end in zip(node.results, results, body.outputs, strict=True):
+            self.made[old], self.splits[old] = new, within.splits[end]
 
     def _keep(self, node: Node, results: Sequence[Value], split: Split | None) -> None:
         for old, new in zip(node.results, results, strict=True):

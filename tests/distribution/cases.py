@@ -115,6 +115,18 @@ def adafactor() -> Case:
     return Case(model, {"x": x, "y": y, "batch_size": 8}, (x, y))
 
 
+def rematerialised() -> Case:
+    """Layers whose values are computed again for their gradients; batch normalisation among them."""
+    x, y = _classes(8, 30, 6)
+    inputs = keras.Input((6,))
+    with keras.RematScope(mode="full"):
+        h = L.Dense(12, activation="gelu")(inputs)
+        h = L.BatchNormalization()(h)
+    model = keras.Model(inputs, L.Dense(3)(h))
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return Case(model, {"x": x, "y": y, "batch_size": 8}, (x, y))
+
+
 def loss_scaling() -> Case:
     """A loss scale so large that the first steps overflow on the ranks."""
     x, y = _classes(7, 24, 6)
@@ -126,7 +138,8 @@ def loss_scaling() -> Case:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    f.__name__: f for f in (mlp, tiny_batches, cnn, transformer, accumulation, recurrent, adafactor, loss_scaling)
+    f.__name__: f
+    for f in (mlp, tiny_batches, cnn, transformer, accumulation, recurrent, adafactor, rematerialised, loss_scaling)
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def memory(kind: str) -> tuple[int, int, int]:
     begin = distributed.Buckets.differentiate
 
     def differentiate(self: Any, *arguments: Any) -> Any:
+        gc.collect()
         whole.append(len(collectives._GATHERED))
         return begin(self, *arguments)
 
