@@ -45,7 +45,9 @@ class Function:
     def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs, values = self.run(*inputs)
         self.write(values)
-        return outputs
+        # Training has used up what is recorded before the next run; what is handed out must outlive it.
+        recorded = isinstance(self.forward, Jit) and self.forward.recorded
+        return tuple(t.clone() for t in outputs) if recorded else outputs
 
     def run(self, *inputs: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
         """(outputs, new values of variables); `write` puts the latter into place once gradients are taken."""

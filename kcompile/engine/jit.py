@@ -22,7 +22,7 @@ class Jit:
     is, and one line on standard error says so: the numbers are the same, only slower.
 
     On CUDA, ``static`` code is recorded as CUDA graphs, one for each size of batch, so that a step is launched
-    at once and not kernel by kernel.
+    at once and not kernel by kernel: the next run writes over what one returns.
     """
 
     def __init__(self, module: torch.nn.Module, device: torch.device | None = None, static: bool = False):
@@ -34,11 +34,6 @@ class Jit:
     def __call__(self, *inputs: torch.Tensor) -> Any:
         if self.recorded:
             torch.compiler.cudagraph_mark_step_begin()
-            # The next run writes over what this one returns; what has a gradient is used up before.
-            return tuple(t if t.requires_grad else t.clone() for t in self._run(*inputs))
-        return self._run(*inputs)
-
-    def _run(self, *inputs: torch.Tensor) -> Any:
         if self.run is not self.module:
             from torch._dynamo.exc import TorchDynamoException
 

@@ -19,8 +19,11 @@ from torch.utils._pytree import tree_leaves
 from kcompile import keras
 from kcompile.engine import devices, jit
 from kcompile.engine.context import Running
+from kcompile.engine.function import Function
 from kcompile.errors import MissingError
-from kcompile.ir import Graph
+from kcompile.ir import Graph, Type, dtype, input_value
+from kcompile.ir.dims import symbol
+from kcompile.keras.training.data import Epochs, make_data
 from kcompile.tracing.scope import current_device, device_scope
 
 L = keras.layers
@@ -299,21 +302,35 @@ def test_fit_sets_torch_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_static_code_is_recorded_as_cuda_graphs(
     monkeypatch: pytest.MonkeyPatch, device: str | None, sizes: list[str], options: dict[str, Any]
 ) -> None:
-    from kcompile.ir import Type, dtype, input_value
-    from kcompile.ir.dims import symbol
-
     asked: list[Any] = []
     monkeypatch.setattr(torch, "compile", lambda module, **given: asked.append(given) or module)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: asked.append("new step"))
     x = input_value("x", Type(dtype("float32"), tuple(map(symbol, sizes))))
-    module: Any = lambda t: (t, t * 2)  # noqa: E731
+    module: Any = lambda t: t  # noqa: E731
     run = jit.Jit(module, None if device is None else torch.device(device), jit.is_static(Graph("g", [x], [x])))
-    assert asked == [options]
-    t = torch.ones(2, requires_grad=True)
-    kept, doubled = run(t)
-    assert kept is t and doubled.requires_grad  # what is differentiated is not copied
-    with torch.no_grad():
-        again = run(t.detach())
-    assert (again[0].data_ptr() != t.data_ptr()) == bool(options)
+    t = torch.ones(2)
+    assert run(t) is t and asked == [options, *["new step"] * bool(options)]
+
+
+def test_what_a_recorded_graph_returns_is_handed_out_as_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda module, **given: module)
+    x = input_value("x", Type(dtype("float32"), (symbol("N"),)))
+    function, t = Function(Graph("g", [x], [x]), {}, None, jit=True), torch.ones(2)
+    assert function(t)[0] is t
+    function.forward.recorded = True
+    assert function(t)[0] is not t
+
+
+def test_an_epoch_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the batches' own structure, to the last and shorter one; the next epoch begins anew."""
+    fake = FakeCuda()
+    fake.install(monkeypatch)
+    x, y = {"a": np.arange(5.0), "b": np.ones(5)}, np.arange(5.0)
+    run = Epochs(make_data(x, y, batch_size=2), None, 2, torch.device("cuda", 0))
+    for _ in range(2):
+        groups = [(begin, [b[0]["a"].tolist() for b in group]) for begin, group in run.epoch()]
+        assert groups == [(0, [[0.0, 1.0], [2.0, 3.0]]), (2, [[4.0]])]
+    assert fake.log.count("pinned") == 2 * 3 * 3
 
 
 MISSING: list[tuple[dict[str, Any], str, str]] = [
