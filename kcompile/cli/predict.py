@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
 from kcompile.cli import output
@@ -46,12 +49,24 @@ def command(
     """
     from kcompile.runtime.predicting import predict_file
 
+    bar = _bar()
     done = predict_file(
         file, data, target, columns=_named(columns), keep=_split(keep), batch_size=batch_size, workers=workers,
-        threads=threads, device=device, backend=backend,
+        threads=threads, device=device, backend=backend, progress=None if bar is None else lambda rows: bar.update(rows, {}),
     )  # fmt: skip
+    if bar is not None:
+        bar.finish(done.rows, {})
     told = {"path": target, "rows": done.rows, "columns": done.columns, "seconds": done.seconds}
     return output.Result(told, f"{done}\nwrote {target}: {', '.join(done.columns)}", as_json)
+
+
+def _bar() -> Any:
+    """What shows the rows that are done, on a terminal; elsewhere Keras's room is not worth its loading time."""
+    if not sys.stderr.isatty():
+        return None
+    from kcompile.keras.progress import ProgressBar
+
+    return ProgressBar(None, unit="row")
 
 
 def _named(columns: tuple[str, ...]) -> dict[str, list[str]]:

@@ -120,7 +120,7 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_memory_does_not_grow_with_the_file(dtype: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEMORY.format(dtype=dtype)], cwd=tmp_path, capture_output=True, text=True, check=True

@@ -280,7 +280,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("suffix, workers", [("parquet", 1), ("parquet", 2), ("npy", 1)])
+@pytest.mark.parametrize(
+    "suffix, workers",
+    [("parquet", 1), *(pytest.param(*c, marks=pytest.mark.slow) for c in (("parquet", 2), ("npy", 1)))],
+)
 def test_memory_does_not_grow_with_the_data(suffix: str, workers: int, tmp_path: Path) -> None:
     width, megabytes, allowed = 1000, 200, 40
     node = helper.make_node("Add", ["x", "x"], ["y"])
