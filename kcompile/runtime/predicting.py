@@ -76,8 +76,9 @@ def predict_file(
     names, dims = here.model.output_names, here.dims
     _check_kept(keep, table, names)
     here.settings = dataclasses.replace(here.settings, columns=matched)
-    done = 0
-    with replacing(target) as stream, contextlib.closing(_results(table, keep, here, workers, backend)) as results:
+    results, done = _results(table, keep, here, workers, backend), 0
+    del here
+    with replacing(target) as stream, contextlib.closing(results):
         writer = open_writer(target, stream)
         for kept, outputs in results:
             writer.write(kept, outputs, dims)

@@ -48,6 +48,8 @@ class Table:
 
     def __init__(self, sources: Sequence[str | Path]):
         self.files = [file for source in sources for file in find(source)]
+        if not self.files:
+            raise UsageError("no files are given")
         self._first = open_file(self.files[0])
 
     @property
@@ -63,9 +65,7 @@ class Table:
         none = True
         for number, path in enumerate(self.files):
             reader = open_file(path) if number else self._first
-            for name in names:
-                if name not in reader.names:
-                    raise UsageError(f"{path}: it has no column {printable(name)!r}{did_you_mean(name, reader.names)}")
+            check_names(path, reader.names, names)
             first = 0
             for arrays in reader.batches(names, size):
                 rows = Rows(str(path), first, arrays)
@@ -74,6 +74,15 @@ class Table:
                 yield rows
         if none:
             yield Rows(str(self.files[0]), 0, self._first.empty(names))
+
+
+def check_names(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
+    """UsageError where a file has not exactly one column of each name."""
+    for name in wanted:
+        if names.count(name) != 1:
+            what = "more than one" if name in names else "no"
+            close = "" if name in names else did_you_mean(name, names)
+            raise UsageError(f"{path}: it has {what} column {printable(name)!r}{close}")
 
 
 def find(source: str | Path) -> list[Path]:

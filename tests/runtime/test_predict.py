@@ -229,6 +229,17 @@ def test_a_row_that_the_model_fails_on_is_named(tmp_path: Path) -> None:
         kcompile.predict_file(model, save(tmp_path / "data.parquet", x=[0, 1, 2, 3, 4, 0, 1, 9, 2]), tmp_path / "o.npy")
 
 
+def test_files_must_have_the_columns_once(tmp_path: Path) -> None:
+    good = save(tmp_path / "good.parquet", x=fixed(VALUES))
+    bad = {"twice": pa.table([fixed(VALUES), VALUES[:, 0]], ["x", "x"]), "none": pa.table({"xx": fixed(VALUES)})}
+    for name, words in {"twice": "more than one column 'x'", "none": r"no column 'x' \(did you mean 'xx'"}.items():
+        pq.write_table(bad[name], tmp_path / f"{name}.parquet")
+        with pytest.raises(UsageError, match=rf"{name}\.parquet: it has {words}"):
+            kcompile.predict_file(files.double(tmp_path), [good, tmp_path / f"{name}.parquet"], tmp_path / "o.npy")
+    with pytest.raises(UsageError, match="no files are given"):
+        kcompile.predict_file(files.double(tmp_path), [], tmp_path / "o.npy")
+
+
 DAMAGED = {"x.parquet": b"PAR1 no", "x.npy": b"\x93NUMPY", "x.npz": b"PK", "x.jsonl": b"{", "x.csv": b""}
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.errors import UsageError, did_you_mean, printable
+from kcompile.errors import UsageError
 from kcompile.keras import backend
 from kcompile.keras.training.arrays import as_tensor
 from kcompile.keras.training.source import Batch, Source
 from kcompile.keras.training.workers import ahead
 from kcompile.tables.columns import Column, packed
-from kcompile.tables.files import Rows, find, open_file
+from kcompile.tables.files import Rows, check_names, find, open_file
 
 Columns = str | Sequence[str] | dict[str, str | Sequence[str]]
 
@@ -67,9 +67,7 @@ class ParquetDataset:
         if path.suffix != ".parquet":
             raise UsageError(f"{path}: not a .parquet file")
         reader = open_file(path)
-        for name in self.names:
-            if name not in reader.names:
-                raise UsageError(f"{path}: it has no column {printable(name)!r}{did_you_mean(name, reader.names)}")
+        check_names(path, reader.names, self.names)
         first = 0
         for number, rows in enumerate(reader.group_sizes):
             self.groups.append(Group(reader, number, first, rows))
