@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,33 +70,24 @@ def command(
     --resume goes on. Without -o the trained weights are left to what the script saves.
     """
     from kcompile.cli.fitting import Fitting
-    from kcompile.keras import config
-    from kcompile.keras.scopes import device as placed
 
     page = None if report is None else _writable(report, "--report", (".html", ".htm"))
     model_file = None if target is None else _writable(target, "-o", (".keras", ".onnx"))
-    folder = Path(checkpoint_dir or f"{Path(source).stem}.checkpoint")
     constants = parsed(settings)
+    folder = Path(checkpoint_dir or f"{Path(source).stem}.checkpoint")
     fitting = Fitting(folder, epochs, batch_size, lambda number: _tensorboard(tensorboard, number))
     device = _device(device)
-    if to_start(distribute, workers):
+    if not child():
         _check_checkpoint(fitting, resume)
+    if to_start(distribute, workers):
         return in_processes(click.get_current_context(), workers, device, as_json, partial(_kept, fitting))
     began = time.perf_counter()
-    told = {"script": source, "device": device, "resumed": resume, "epochs": epochs, "batch size": batch_size}
-    told = {k: v for k, v in told.items() if v is not None} | {f"--set {k}": v for k, v in constants.items()}
-    with contextlib.ExitStack() as after:
-        if distribute is not None:
-            device = after.enter_context(as_rank(distribute, device, partial(_kept, fitting)))
-        after.enter_context(placed(device))
-        if not child():
-            _check_checkpoint(fitting, resume)
-        if deterministic:
-            config.enable_determinism()
-            after.callback(config.disable_determinism)
+    told = _told(
+        constants, source, device=device, distributed=distribute, resumed=resume, epochs=epochs, batch=batch_size
+    )
+    with _set_up(distribute, device, deterministic, partial(_kept, fitting)):
         loaded = load_model(source, name, constants=constants)
-        function = train_function(loaded, "train")
-        stop = _train(fitting, function, loaded)
+        stop = _train(fitting, train_function(loaded, "train"), loaded)
         seconds = time.perf_counter() - began
         if page is not None:
             _report(page, loaded, fitting.fits, told, f"{'Stopped' if stop else 'Done'} after {seconds:.1f} s in all.")
@@ -106,6 +98,28 @@ def command(
     if checkpoint_dir is None:
         fitting.forget()
     return handed_on(_result(loaded, fitting.fits, seconds, [f for f in (model_file, page) if f is not None], as_json))
+
+
+def _told(constants: dict[str, Any], script: str, **options: Any) -> dict[str, Any]:
+    """What the report says of the command."""
+    given = {k: v for k, v in options.items() if v is not None}
+    return {"script": script, **given, **{f"--set {k}": v for k, v in constants.items()}}
+
+
+@contextlib.contextmanager
+def _set_up(distribute: str | None, device: str, deterministic: bool, kept: Callable[[], str]) -> Iterator[None]:
+    """Within, what is trained is on the device, by this process alone or by it as one of several."""
+    from kcompile.keras import config
+    from kcompile.keras.scopes import device as placed
+
+    with contextlib.ExitStack() as after:
+        if distribute is not None:
+            device = after.enter_context(as_rank(distribute, device, kept))
+        after.enter_context(placed(device))
+        if deterministic:
+            config.enable_determinism()
+            after.callback(config.disable_determinism)
+        yield
 
 
 def _device(name: str) -> str:

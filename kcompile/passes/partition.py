@@ -24,7 +24,8 @@ from kcompile.ir.types import i8
 from kcompile.operators.arithmetic import Multiply
 from kcompile.operators.collectives import GatherParts, OwnPart
 from kcompile.operators.control import Recompute
-from kcompile.passes.partition_rules import DECOMPOSED, RULES, Plan
+from kcompile.passes.partition_plan import Plan
+from kcompile.passes.partition_rules import DECOMPOSED, RULES
 
 ROWS = "rows"  # the input that has the whole batch's length, for its length alone
 

@@ -26,6 +26,8 @@ from kcompile.keras.training.sources import unpack
 from kcompile.keras.training.steps import Step, TrainingStep
 from kcompile.tracing.scope import current_device
 
+Validate = Callable[[int, CallbackList], dict[str, Any]]
+
 
 class Trainer(OverridableSteps, Compiling):
     """What a Model adds to a Layer: training and evaluation over batches."""
@@ -110,41 +112,34 @@ class Trainer(OverridableSteps, Compiling):
         """
         self._require_compiled("fit")
         distributions.in_step()
-        most = config.max_epochs()
-        if most is not None and most < epochs:
-            warnings.warn(f"Limiting epochs to {most}", stacklevel=2)
-            epochs = most
+        epochs = _limited(epochs)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_validation((x, y, sample_weight), validation_split)
         data = make_data(x, y, sample_weight, batch_size, shuffle, class_weight, steps_per_epoch)
         device = self._device()
         run = Epochs(data, steps_per_epoch, self.steps_per_execution, device)
         distributions.same_data(batches=run.steps, samples=getattr(data, "length", None), epochs=epochs)
-        validate = self._validation(validation_data, validation_batch_size or batch_size, validation_steps)
-        history = History()
-        runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
+        batch_size = validation_batch_size or batch_size
+        validate = self._validation(validation_data, batch_size, validation_steps, validation_freq)
+        history = self.history = History()
+        runner = self._runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
         runner.append(history)
-        self._runner = runner
         self.stop_training = False
-        self.history = history
         self._initial_epoch: int | None = None
         runner.call("on_train_begin")
         # BackupAndRestore may have found more epochs done.
         first = initial_epoch if self._initial_epoch is None else self._initial_epoch
 
-        def validated(epoch: int) -> dict[str, Any]:
-            return {} if validate is None or not _is_due(epoch, validation_freq) else validate(runner)
-
         set_up = backend.devices().set_up(device, config.is_tf32_enabled(), config.is_determinism_enabled())
         with contextlib.closing(run), kept_memory(), set_up:
-            logs = self._run_epochs(run, runner, verbose, range(first, epochs), validated)
+            logs = self._run_epochs(run, runner, verbose, range(first, epochs), validate)
         self.optimizer.finalize_variable_values(self._trained())
         runner.call("on_train_end", logs)
         self._runner = None
         return history
 
     def _run_epochs(
-        self, run: Epochs, runner: CallbackList, verbose: Any, epochs: range, validate: Callable[[int], dict[str, Any]]
+        self, run: Epochs, runner: CallbackList, verbose: Any, epochs: range, validate: Validate
     ) -> dict[str, Any]:
         """Train for these epochs; the last one's logs."""
         logs: dict[str, Any] = {}
@@ -159,7 +154,7 @@ class Trainer(OverridableSteps, Compiling):
                 # A generator that has ended: what further epochs would log were no numbers of any data.
                 break
             logs = self._logs_of("train")
-            logs.update(validate(epoch))
+            logs.update(validate(epoch, runner))
             bar.finish(count, logs)
             runner.call("on_epoch_end", epoch, logs)
             if self.stop_training:
@@ -185,13 +180,15 @@ class Trainer(OverridableSteps, Compiling):
                     break
         return count
 
-    def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Callable[[CallbackList], Any] | None:
-        """A function that evaluates on the validation data, which is made ready once."""
+    def _validation(self, data: Any, batch_size: int | None, steps: int | None, often: Any) -> Validate:
+        """A function that evaluates on the validation data, which is made ready once, where an epoch is to."""
         if data is None:
-            return None
+            return lambda epoch, runner: {}
         source = make_data(*unpack(tuple(data) if isinstance(data, list) else data), batch_size, steps=steps)
 
-        def validate(runner: CallbackList) -> dict[str, Any]:
+        def validate(epoch: int, runner: CallbackList) -> dict[str, Any]:
+            if not _is_due(epoch, often):
+                return {}
             saved = [(v, v.numpy()) for m in self.metrics for v in m.variables]
             result = self.evaluate(source, steps=steps, callbacks=runner, return_dict=True, verbose=0)
             for variable, array in saved:
@@ -314,6 +311,15 @@ def _bar(run: Epochs, runner: CallbackList, verbose: Any, title: str | None = No
     """The bar of a run; a silent one where a callback draws one."""
     drawn = any(isinstance(c, ProgbarLogger) for c in runner.callbacks)
     return ProgressBar(run.steps, 0 if drawn else verbose, title)
+
+
+def _limited(epochs: int) -> int:
+    """The epochs of a fit, or the most that `keras.config` allows."""
+    most = config.max_epochs()
+    if most is None or epochs <= most:
+        return epochs
+    warnings.warn(f"Limiting epochs to {most}", stacklevel=3)
+    return most
 
 
 def _is_due(epoch: int, often: Any) -> bool:
