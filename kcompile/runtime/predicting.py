@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kcompile.errors import UsageError, did_you_mean, printable
+from kcompile.errors import UsageError, printable
 from kcompile.files.atomic import replacing
 from kcompile.runtime.batches import Predictor, Settings, match_columns
 from kcompile.runtime.workers import in_processes
 from kcompile.tables.columns import Outputs
-from kcompile.tables.files import Table, check_target, open_writer
+from kcompile.tables.files import Table, check_names, check_target, open_writer
 
 # Batches of rows of different lengths that are read together, so that rows of equal length find each other.
 WINDOW = 16
@@ -62,20 +62,11 @@ def predict_file(
     that is needed, FileFormatError for a damaged file.
     """
     started, target = time.perf_counter(), Path(output)
-    if batch_size < 1 or workers < 1:
-        raise UsageError(f"batch_size and workers must be at least 1, got {batch_size} and {workers}")
-    if backend not in BACKENDS:
-        raise UsageError(f"unknown backend {backend!r}; use {' or '.join(BACKENDS)}")
-    check_target(target)
-    if backend == "ray" and target.suffix == ".npy":
-        raise UsageError(f"{target}: Ray's blocks are tables; write .parquet, .csv or .jsonl")
+    _check_options(target, batch_size, workers, backend)
     table = Table([data] if isinstance(data, (str, Path)) else list(data))
     here = Predictor(Settings(str(model), {}, batch_size, device, threads or (None if workers == 1 else 1)))
-    given = {name: (c,) if isinstance(c, str) else tuple(c) for name, c in (columns or {}).items()}
-    matched = match_columns(here.model.inputs, table.names, given, str(table.files[0]))
+    here.settings = dataclasses.replace(here.settings, columns=_matched(here, table, columns or {}, keep))
     names, dims = here.model.output_names, here.dims
-    _check_kept(keep, table, names)
-    here.settings = dataclasses.replace(here.settings, columns=matched)
     results, done = _results(table, keep, here, workers, backend), 0
     del here
     with replacing(target) as stream, contextlib.closing(results):
@@ -89,14 +80,27 @@ def predict_file(
     return Predicted(target, done, (*keep, *names), time.perf_counter() - started)
 
 
-def _check_kept(keep: Sequence[str], table: Table, outputs: list[str]) -> None:
+def _check_options(target: Path, batch_size: int, workers: int, backend: str) -> None:
+    if batch_size < 1 or workers < 1:
+        raise UsageError(f"batch_size and workers must be at least 1, got {batch_size} and {workers}")
+    if backend not in BACKENDS:
+        raise UsageError(f"unknown backend {backend!r}; use {' or '.join(BACKENDS)}")
+    check_target(target)
+    if backend == "ray" and target.suffix == ".npy":
+        raise UsageError(f"{target}: Ray's blocks are tables; write .parquet, .csv or .jsonl")
+
+
+def _matched(
+    here: Predictor, table: Table, columns: Mapping[str, str | Sequence[str]], keep: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The columns of each input; UsageError where those or the kept ones are not there, or would be written twice."""
+    given = {name: (c,) if isinstance(c, str) else tuple(c) for name, c in columns.items()}
+    matched = match_columns(here.model.inputs, table.names, given, str(table.files[0]))
+    check_names(table.files[0], table.names, keep)
     for name in keep:
-        if name not in table.names:
-            raise UsageError(
-                f"{table.files[0]}: no column {printable(name)!r} to keep{did_you_mean(name, table.names)}"
-            )
-        if name in outputs:
+        if name in here.model.output_names:
             raise UsageError(f"column {printable(name)!r} can't be kept: an output of the model has that name")
+    return matched
 
 
 def _results(

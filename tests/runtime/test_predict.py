@@ -186,7 +186,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], dict[str, Any], type[KcompileError]
     "no such columns": (files.double, {"a": [1.0]}, {"columns": {"x": ["a", "b"]}}, UsageError, ("no column 'b'",)),
     "no such input": (files.double, {"a": [1.0]}, {"columns": {"z": ["a"]}}, UsageError, ("no input 'z'",)),
     "lists packed": (files.double, {"a": [[1.0]], "b": [1.0]}, {"columns": {"x": ["a", "b"]}}, UsageError, ("column 'a'", "packed")),
-    "kept that is not there": (files.double, lists([1.0, 2, 3]), {"keep": ["id"]}, UsageError, ("no column 'id' to keep",)),
+    "kept that is not there": (files.double, lists([1.0, 2, 3]), {"keep": ["id"]}, UsageError, ("data.parquet: it has no column 'id'",)),
     "kept twice": (files.double, {**lists([1.0, 2, 3]), "y": [1]}, {"keep": ["y"]}, UsageError, ("'y'", "output")),
     "uneven rows, .npy": (lambda d: files.identity(d, files.FLOAT, ["N", "T"]), lists([1.0], [1.0, 2]), {"output": "o.npy"}, UsageError,
                           ("'y'", "different shapes", ".parquet")),
