@@ -173,12 +173,16 @@ class Eager:
         if _STATELESS.get():
             variable.storage = _apart(variable, value)
             return
-        array = to_numpy(value).astype(variable._dtype.numpy, copy=False)
-        if array.shape != variable.shape:
+        # From tensor to tensor as they are: both may be on a GPU.
+        tensors = hasattr(value, "detach") and hasattr(variable.storage, "detach")
+        array = value.detach() if tensors else to_numpy(value).astype(variable._dtype.numpy, copy=False)
+        if tuple(array.shape) != variable.shape:
             raise UsageError(
-                f"variable {variable.path!r} has shape {variable.shape}, it can't be assigned {array.shape}"
+                f"variable {variable.path!r} has shape {variable.shape}, it can't be assigned {tuple(array.shape)}"
             )
-        if isinstance(variable.storage, np.ndarray):
+        if tensors:
+            variable.storage.detach().copy_(array)
+        elif isinstance(variable.storage, np.ndarray):
             variable.storage = np.array(array)
         elif isinstance(variable.storage, Storage):
             variable.storage.write(array)

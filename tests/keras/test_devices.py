@@ -178,6 +178,36 @@ def test_eager_operators_follow_their_tensors() -> None:
     assert keras.ops.zeros((2,)).device == devices.CPU
 
 
+def test_a_step_of_ones_own_stays_on_the_device() -> None:
+    """Eager operators, gradients by ``backward``, the optimizer's assignments: no tensor comes back to the CPU."""
+
+    class Own(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = L.Dense(1)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+        def train_step(self, data: Any) -> Any:
+            x, y = data
+            self.zero_grad()
+            keras.ops.mean(keras.ops.square(self(x) - y)).backward()
+            variables = self.trainable_variables
+            with torch.no_grad():
+                self.optimizer.apply([v.value.grad for v in variables], variables)
+            return {}
+
+    model = Own()
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    with device_scope("meta"):
+        step = model._step("train")
+        for _ in range(2):
+            step((torch.ones(3, 4), torch.ones(3, 1), None))
+    held = [v.storage for v in [*model.variables, *model.optimizer.variables] if v.shape]
+    assert held and {t.device for t in held} == {META}
+
+
 # ---- CUDA, mocked
 
 

@@ -19,6 +19,11 @@ class OwnStep:
         self.logs: Any = None
 
     def __call__(self, batch: Any) -> Any:
+        device = backend.devices().asked()
+        if device is not None:
+            # The step's code may compute in torch itself, which moves nothing.
+            move = backend.devices().copied
+            batch = tree.map_structure(lambda a: None if a is None else move(a, device), batch)
         with root_scope():
             if self.grad:
                 self.logs = self.method(packed(batch))
