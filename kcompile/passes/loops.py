@@ -17,9 +17,9 @@ from kcompile.operators.creation import Fill, Range
 from kcompile.operators.indexing import Gather
 from kcompile.operators.logic import Cast
 from kcompile.operators.opaque import Opaque
+from kcompile.operators.random import RANDOM
 from kcompile.operators.shape import Expand, ExpandDims, Reshape, Squeeze
-from kcompile.passes.folding import RANDOM
-from kcompile.passes.patterns import like
+from kcompile.passes.patterns import Known, like
 from kcompile.passes.rewrite import Match, Skip, applies, require, rule
 
 Pair = tuple[Value, Value]  # an operand, and the body's input for it
@@ -288,14 +288,14 @@ def _pairs(loop: Loop) -> tuple[Pair, ...]:
 
 
 def _same_start(m: Match, a: Value, b: Value) -> bool:
-    return a is b or (zeros(m, a) and zeros(m, b) and a.type == b.type)
+    return a is b or (zeros(m.known, a) and zeros(m.known, b) and a.type == b.type)
 
 
-def zeros(m: Match, value: Value) -> bool:
+def zeros(known: Known, value: Value) -> bool:
     """Whether a value is known to be 0 everywhere."""
     while isinstance(value.op, (Expand, ExpandDims, Reshape, Squeeze)):
         value = value.inputs[0]  # type: ignore[assignment]
     if isinstance(value.op, Fill):
         return value.op.value == 0
-    known = m.known(value)
-    return known is not None and not known.any()
+    array = known(value)
+    return array is not None and not array.any()

@@ -73,13 +73,14 @@ def split_one(m: Match) -> tuple[Value, ...]:
 
 @rule("concat-of-split", like(Concat))
 def concat_of_split(m: Match) -> Value:
-    """All parts of a Split in their order, joined along the axis that it cut."""
-    first = m.concat.inputs[0]
-    applies(isinstance(first.op, Split) and m.concat.inputs == first.node.results)
-    rank = m.type.rank
-    applies(normal_axis(first.op.axis, rank) == normal_axis(m.op("concat").axis, rank))
+    """All parts of a Split in their order, joined along the axis that it cut; single rows from the last to the first."""
+    first, rank = m.concat.inputs[0], m.type.rank
+    applies(isinstance(first.op, Split) and normal_axis(first.op.axis, rank) == normal_axis(m.op("concat").axis, rank))
     whole: Value = first.inputs[0]
-    return whole
+    if m.concat.inputs == first.node.results:
+        return whole
+    applies(set(first.op.sizes) == {1} and m.concat.inputs == first.node.results[::-1])
+    return Flip((normal_axis(first.op.axis, rank),))(whole)
 
 
 @rule("flip-of-flip", like(Flip, like(Flip, "x", bind="inner")))
@@ -88,6 +89,16 @@ def flip_of_flip(m: Match) -> Value:
     outer, inner = (set(normal_axes(m.op(name).axes, m.type.rank)) for name in ("flip", "inner"))
     axes = tuple(sorted(outer ^ inner))
     return Flip(axes)(m.x) if axes else m.x
+
+
+@rule("flips-around-transpose", like(Flip, like(Transpose, like(Flip, "x", bind="inner"))))
+def flips_around_transpose(m: Match) -> Value:
+    """The same with the axes moved about in between."""
+    turn, rank = m.op("transpose"), m.type.rank
+    outer, inner = (set(normal_axes(m.op(name).axes, rank)) for name in ("flip", "inner"))
+    applies({turn.perm[i] for i in outer} == inner)
+    result: Value = turn(m.x)
+    return result
 
 
 @rule("dropout-zero", like(Dropout, "x", "?seed"))

@@ -38,6 +38,7 @@ from kcompile.passes.parallel import merge_projections
 from kcompile.passes.rewrite import Fired, Log, Rule, Skipped, apply_rules
 from kcompile.passes.rows import flatten_rows
 from kcompile.passes.towers import share_towers
+from kcompile.passes.unrolled import roll_up
 
 # The pipeline is repeated until a round changes nothing; each pass removes something for good, so
 # that two or three rounds are usual.
@@ -50,6 +51,7 @@ NO_OPS: tuple[Rule, ...] = (
     noops.split_one,
     noops.concat_of_split,
     noops.flip_of_flip,
+    noops.flips_around_transpose,
     noops.dropout_zero,
     noops.cast_of_cast,
     noops.cast_of_moved_cast,
@@ -96,6 +98,9 @@ MOVEMENT: tuple[Rule, ...] = (
     movement.reduction_of_sums,
     slices.slice_of_slice,
     slices.gather_to_slice,
+    slices.slice_as_flip,
+    slices.gather_of_new_axis,
+    slices.part_of_split,
     slices.concat_of_slices,
     slices.slice_of_concat,
     slices.split_of_concat,
@@ -213,6 +218,7 @@ SEQUENCES: tuple[Rule, ...] = (
     sequences.transpose_of_moved_embedding,
     sequences.transpose_of_merge,
     sequences.transposes_around,
+    sequences.concat_of_transposes,
 )
 
 
@@ -252,6 +258,8 @@ DEPLOY = Pipeline(
     passes=(
         Pass("simplify", (*NO_OPS, *IDENTITIES, *COMPOSITES, *BENDS, *MOVEMENT, *NOT_NEEDED)),
         Pass("loops", LOOPS),
+        Pass("unrolled", roll_up),
+        Pass("steps", MOVEMENT),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
         Pass("towers", share_towers),

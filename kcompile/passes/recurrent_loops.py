@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 from kcompile.ir import Input, Value, constant
 from kcompile.ir.graph import Builder, topological
@@ -40,19 +41,26 @@ def scan_cell(m: Match) -> tuple[Value, ...]:
     h = loop.states[step.order[0]][1]
     require(h.type.rank == 2 and h.type.dtype is f32, "its states are no float32 matrices")
     zero_masked = _stacked(m, loop, step)
-    x, weights = _Weights(loop, step.cell, h).all()
-    states = [None if zeros(m, loop.states[i][0]) else loop.states[i][0] for i in step.order]
-    fields = {"activation": step.cell.activation, "reverse": loop.reverse, "zero_masked": zero_masked}
-    if step.cell.recurrent_activation:
-        fields["recurrent_activation"] = step.cell.recurrent_activation
-    if step.cell.kind == "gru":
-        fields["reset_after"] = step.cell.inner is not None
-    op = {"lstm": Lstm, "gru": Gru, "simple_rnn": SimpleRnn}[step.cell.kind](**fields)
+    captures = {inner: outer for outer, inner in loop.captures}
+    x, weights = Weights(step.cell, h, {inner: outer for outer, inner in loop.sequences}, captures).all()
+    states = [None if zeros(m.known, loop.states[i][0]) else loop.states[i][0] for i in step.order]
+    op = layer_of(step.cell, reverse=loop.reverse, zero_masked=zero_masked)
     sequence, *finals = _on_sequence(op, x, weights, states, _mask(loop, step.mask))
     results = [finals[step.order.index(i)] for i in range(len(finals))]
     made = (*results, *[sequence] * len(loop.stacked))
     applies(tuple(v.type for v in made) == m.scan.node.types)
     return made
+
+
+def layer_of(cell: Cell, **fields: bool) -> Recurrent:
+    """The operator whose step a cell is."""
+    known: dict[str, Any] = {"activation": cell.activation, **fields}
+    if cell.recurrent_activation:
+        known["recurrent_activation"] = cell.recurrent_activation
+    if cell.kind == "gru":
+        known["reset_after"] = cell.inner is not None
+    kinds: dict[str, type[Recurrent]] = {"lstm": Lstm, "gru": Gru, "simple_rnn": SimpleRnn}
+    return kinds[cell.kind](**known)
 
 
 def _on_sequence(
@@ -98,7 +106,7 @@ def _stacked(m: Match, loop: Loop, step: Step) -> bool:
     for value in loop.stacked:
         choice = chosen(value)
         if value is after:
-            require(step.mask is None or zeros(m, start), "masked steps give the initial state")
+            require(step.mask is None or zeros(m.known, start), "masked steps give the initial state")
             kinds.add(False)
         else:
             new = chosen(after)
@@ -124,13 +132,18 @@ def _mask(loop: Loop, mask: Value | None) -> Value | None:
     return Transpose((1, 0))(outer)
 
 
-class _Weights:
-    """The sequence and the weights of a cell, as values outside of the loop."""
+class Weights:
+    """The sequence [T, N, F] and the weights of a cell.
 
-    def __init__(self, loop: Loop, cell: Cell, h: Value):
+    ``sequences`` gives the whole of what a step has a row of; ``captures`` what stands outside of the loop
+    for its values, where there is a loop.
+    """
+
+    def __init__(
+        self, cell: Cell, h: Value, sequences: Mapping[Value, Value], captures: Mapping[Value, Value] | None = None
+    ):
         self.cell, self.h, self.units = cell, h, int(h.type.shape[1])  # type: ignore[arg-type]
-        self._captures = {inner: outer for outer, inner in loop.captures}
-        self._sequences = {inner: outer for outer, inner in loop.sequences}
+        self._captures, self._sequences = captures, sequences
         self._builder = Builder()
 
     def all(self) -> tuple[Value, tuple[Value, Value, Value | None]]:
@@ -176,6 +189,8 @@ class _Weights:
 
     def _lifted(self, value: Value) -> Value:
         """A value of captures alone."""
+        if self._captures is None:
+            return value
         applies(_leaves_within([value], self._captures))
         return substituted([value], self._captures)[0]
 

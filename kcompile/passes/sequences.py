@@ -18,7 +18,7 @@ from kcompile.operators.linear import Dense
 from kcompile.operators.normalization import BatchNorm, LayerNorm, RmsNorm
 from kcompile.operators.recurrence import Recurrent
 from kcompile.operators.recurrent import Gru, Lstm, SimpleRnn
-from kcompile.operators.shape import ExpandDims, Flip, Reshape, Slice, Split, Transpose
+from kcompile.operators.shape import Concat, ExpandDims, Flip, Reshape, Slice, Split, Transpose
 from kcompile.passes.elementwise import UNARY
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, applies, require, rule
@@ -120,10 +120,13 @@ def _halves(both: Value, units: DimLike) -> tuple[Value, ...]:
 def flip_into_recurrent(m: Match) -> tuple[Value, ...]:
     """A layer over a sequence that is turned about runs backwards."""
     op, (x, *rest) = m.op("layer"), m.layer.inputs
-    time = 0 if op.time_major else 1
-    applies(isinstance(x.op, Flip) and normal_axes(x.op.axes, 3) == (time,))
     applies(states_and_mask(m.layer.node)[-1] is None)
-    sequence, *finals = op.replace(reverse=not op.reverse, aligned=not op.reverse)(x.inputs[0], *rest)
+    time = 0 if op.time_major else 1
+    turned = isinstance(x.op, Transpose) and x.op.perm == TIME_FIRST
+    flip = x.inputs[0] if turned else x
+    applies(isinstance(flip.op, Flip) and normal_axes(flip.op.axes, 3) == (1 - time if turned else time,))
+    x = Transpose(TIME_FIRST)(flip.inputs[0]) if turned else flip.inputs[0]
+    sequence, *finals = op.replace(reverse=not op.reverse, aligned=not op.reverse)(x, *rest)
     in_order = op.reverse and not op.aligned
     return sequence if in_order else Flip((time,))(sequence), *finals
 
@@ -198,6 +201,17 @@ def transpose_of_merge(m: Match) -> Value:
     applies(last == len(perm) and len(before) == len(after) + 1 and before[:-2] == after[:-1])
     joined = Transpose((*perm, last, last + 1))(m.inner)
     return Reshape(m.type.shape)(joined)
+
+
+@rule("concat-of-transposes", like(Concat))
+def concat_of_transposes(m: Match) -> Value:
+    """Sequences that are all moved about alike, then joined: joined first."""
+    parts = m.concat.inputs
+    first = parts[0].op
+    applies(len(parts) > 1 and isinstance(first, Transpose) and first.perm == TIME_FIRST)
+    applies(all(v.op == first and m.uses(v) == 1 for v in parts))
+    axis = first.perm[normal_axis(m.op("concat").axis, 3)]
+    return Transpose(TIME_FIRST)(Concat(axis)(*(v.inputs[0] for v in parts)))
 
 
 @rule("transposes-around", like(Transpose, like((*UNARY, Dense, LayerNorm, RmsNorm, BatchNorm, Softmax, LogSoftmax),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from kcompile.ir import Dim, Value
 from kcompile.ir.dims import DimLike
-from kcompile.ir.shapes import normal_axis
+from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.operators.arithmetic import Add, Maximum, Minimum
 from kcompile.operators.indexing import Gather
 from kcompile.operators.reduction import Max, Min, Sum
-from kcompile.operators.shape import Concat, Expand, ExpandDims, Pad, Reshape, Slice, Split, Tile
+from kcompile.operators.shape import Concat, Expand, ExpandDims, Flip, Pad, Reshape, Slice, Split, Tile
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, Skip, applies, require, rule
 
@@ -106,6 +106,41 @@ def _joined(first: Value, second: Value, axis: int) -> Value | None:
     whole = _slice(x, one)
     # Where the first slice ends beyond the tensor, or before its own start, the two don't meet.
     return whole if whole.type.shape[axis] == first.type.shape[axis] + second.type.shape[axis] else None
+
+
+@rule("gather-of-new-axis", like(Gather, like(ExpandDims, "x"), "=index"))
+def gather_of_new_axis(m: Match) -> Value:
+    """The one row along an axis that was put in for it."""
+    axes = normal_axes(m.op("expand_dims").axes, m.expand_dims.type.rank)
+    index = m.array("index")
+    applies(axes == (normal_axis(m.op("gather").axis, m.expand_dims.type.rank),) and index.ndim == 0)
+    applies(int(index) in (0, -1))
+    whole: Value = m.x
+    return whole
+
+
+@rule("part-of-split", like(Split, "x"))
+def part_of_split(m: Match) -> tuple[Value, ...]:
+    """Where one part alone is read, the others needn't be copied."""
+    sizes, rank = m.op("split").sizes, m.x.type.rank
+    axis = normal_axis(m.op("split").axis, rank)
+    applies(sum(m.is_read(i) for i in range(len(sizes))) == 1 and all(isinstance(n, int) for n in sizes))
+    ends = [0, *accumulate(sizes)]
+    rest: tuple[Entry, ...] = (WHOLE,) * rank
+    return tuple(_slice(m.x, (*rest[:axis], (a, b, 1), *rest[axis + 1 :])) for a, b in pairwise(ends))
+
+
+@rule("slice-as-flip", like(Slice, "x"))
+def slice_as_flip(m: Match) -> Value:
+    """Whole axes from the end to the beginning, which other rules know as Flip."""
+    entries, shape = _entries(m.op("slice")), m.x.type.shape
+    turned = [
+        i
+        for i, (start, stop, step) in enumerate(entries)
+        if step == -1 and stop is None and start in (-1, shape[i] - 1)
+    ]
+    applies(bool(turned) and all(entry == WHOLE for i, entry in enumerate(entries) if i not in turned))
+    return Flip(tuple(turned))(m.x)
 
 
 @rule("slice-of-concat", like(Slice, like(Concat)))

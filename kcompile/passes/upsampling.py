@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from kcompile.ir import Value
 from kcompile.ir.dims import DimLike, floordiv, modulo
@@ -36,7 +37,7 @@ def resize_of_resize(m: Match) -> Value:
     """Two repetitions by whole numbers are one."""
     m.used_once("inner")
     shapes = m.x.type.shape, m.inner.type.shape, m.type.shape
-    applies(all(_whole(a, b) for a, b in zip(shapes, shapes[1:], strict=False)))
+    applies(all(_whole(a, b) for a, b in pairwise(shapes)))
     return _resized(m.x, m.type.shape)
 
 
