@@ -33,7 +33,7 @@ HELP = {
     "info": "Inputs, outputs, operators, parameters and FLOPs of an ONNX file.",
     "graph": "A model's graph as text or as a drawing.",
     "run": "Run an ONNX file on .npy arrays.",
-    "predict": "An ONNX file's outputs for all rows of a table, however long.",
+    "predict": "An ONNX file's outputs for all rows of a table.",
     "verify": "Compare an ONNX file with the model it came from.",
     "diff": "What differs between two models, in structure and weights.",
     "profile": "Where a model's time goes: by layer and by operator.",
