@@ -101,7 +101,9 @@ def test_layers_of_several_dtypes(optimizer: str) -> None:
     def layers(room: Any) -> list[Any]:
         return [room.layers.Dense(5, "tanh", dtype=d) for d in ("float64", "float32", "float64", "float32")]
 
-    ours, theirs = both("mse", lambda o: getattr(o, optimizer)(0.05), "float32", lambda r: [*layers(r), r.layers.Dense(2)])
+    ours, theirs = both(
+        "mse", lambda o: getattr(o, optimizer)(0.05), "float32", lambda r: [*layers(r), r.layers.Dense(2)]
+    )
     for model in (ours, theirs):
         model.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
     for a, b in zip(ours.weights, theirs.weights, strict=True):
