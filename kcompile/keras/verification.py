@@ -238,10 +238,10 @@ def plan(graph: Graph, run: Run) -> Plan:
                 problem = error
                 continue
             return replace(found, tried=tuple(tried))
-    tried = f" at the sizes {', '.join(str(n) for pair in LENGTHS for n in pair)} of {symbols}" if symbols else ""
+    where = f" at the sizes {', '.join(str(n) for pair in LENGTHS for n in pair)} of {symbols}" if symbols else ""
     text = printable(" ".join(str(problem).split()))
     raise CheckError(
-        f"the model itself fails on random inputs{tried}: {text}; it can be exported unverified"
+        f"the model itself fails on random inputs{where}: {text}; it can be exported unverified"
     ) from problem
 
 
