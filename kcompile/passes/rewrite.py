@@ -172,6 +172,8 @@ def apply_rules(graph: Graph, rules: Sequence[Rule], reads_weights: bool, log: L
     for entry in rules:
         for cls in entry.pattern.classes:
             by_class.setdefault(cls, []).append(entry)
+    if not any(type(node.op) in by_class for node in graph.nodes):
+        return graph
     left = FIRINGS_PER_NODE * (len(graph.nodes) + 4)
     while True:
         sweep = _Sweep(graph, by_class, reads_weights, left)
