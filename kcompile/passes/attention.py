@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kcompile.ir import Value
+from kcompile.ir import Graph, Node, Value, Weight, constant
 from kcompile.ir.shapes import normal_axis
 from kcompile.operators.activation import Softmax
 from kcompile.operators.arithmetic import Add, Divide, Multiply
@@ -15,7 +15,8 @@ from kcompile.operators.attention import Attention
 from kcompile.operators.creation import Range
 from kcompile.operators.linear import Dense, MatMul
 from kcompile.operators.logic import GreaterEqual, LessEqual, Where
-from kcompile.operators.shape import ExpandDims, Reshape, Transpose
+from kcompile.operators.shape import ExpandDims, Reshape, Split, Transpose
+from kcompile.passes.arrays import Arrays
 from kcompile.passes.expressions import scalar
 from kcompile.passes.patterns import like
 from kcompile.passes.rewrite import Match, Skip, applies, require, rule
@@ -150,3 +151,58 @@ def fold_attention_scale(m: Match) -> Value:
     q = Transpose(m.op("transpose").perm)(Reshape(m.reshape.type.shape)(Dense()(m.x, kernel, bias)))
     result: Value = op.replace(scale=1.0)(q, m.k, m.v, m.mask)
     return result
+
+
+def scale_packed_queries(graph: Graph) -> Graph:
+    """The graph with scales of scores in dense layers that make queries, keys and values at once; itself where there are none."""
+    arrays, users = Arrays(graph, reads_weights=True), graph.users()
+    scales: dict[Node, np.ndarray] = {}
+    scaled: set[Node] = set()
+    for node in graph.nodes:
+        found = _packed(node, users) if isinstance(node.op, Attention) else None
+        weights = [] if found is None else [w for w in found[0].inputs[1:] if w is not None]
+        if found is not None and all(arrays.known(w) is not None and len(users[w]) == 1 for w in weights):
+            dense, columns, scale = found
+            vector = scales.setdefault(dense, np.ones(int(dense.types[0].shape[-1])))  # type: ignore[arg-type]
+            vector[columns] = scale
+            scaled.add(node)
+
+    def change(node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value, ...] | None:
+        if node in scaled:
+            return node.op.replace(scale=1.0)(*inputs).node.results  # type: ignore[no-any-return]
+        if node not in scales:
+            return None
+        return (Dense()(inputs[0], *(_times(w, scales[node], arrays) for w in inputs[1:])),)
+
+    return graph.rebuild(change).replace(weights=arrays.weights) if scaled else graph
+
+
+def _packed(node: Node, users: Mapping[Value, Sequence[Node | None]]) -> tuple[Node, slice, float] | None:
+    """(the dense layer, the columns that are the queries, the scale) of an attention that has a scale."""
+    op, value = node.op, node.inputs[0]
+    assert isinstance(op, Attention) and value is not None
+    depth = value.type.shape[-1]
+    if op.scale == 1 or (op.scale is None and not isinstance(depth, int)):
+        return None
+    while isinstance(value.op, (Transpose, Reshape)) and len(users[value]) == 1:
+        value = value.inputs[0]
+        assert value is not None
+    split, rank = value.op, value.type.rank
+    if not isinstance(split, Split) or len(users[value]) > 1 or normal_axis(split.axis, rank) != rank - 1:
+        return None
+    whole = value.inputs[0]
+    assert whole is not None
+    if not isinstance(whole.op, Dense) or len(users[whole]) > 1 or not all(isinstance(n, int) for n in split.sizes):
+        return None
+    start = sum(split.sizes[: value.index])  # type: ignore[arg-type]
+    scale = op.scale if op.scale is not None else 1 / math.sqrt(max(depth, 1))  # type: ignore[type-var]
+    return whole.node, slice(start, start + split.sizes[value.index]), float(scale)
+
+
+def _times(weight: Value | None, vector: np.ndarray, arrays: Arrays) -> Value | None:
+    """A kernel or bias with its columns scaled."""
+    if weight is None:
+        return None
+    data = np.asarray(arrays.known(weight))
+    result = (data * vector).astype(data.dtype)
+    return arrays.add(weight.op.label, result) if isinstance(weight.op, Weight) else constant(result)

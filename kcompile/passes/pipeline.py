@@ -259,6 +259,7 @@ DEPLOY = Pipeline(
         Pass("unrolled", roll_up),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", (*DEPLOY_LINEAR, *LINEAR, *AFFINE)),
+        Pass("packed-queries", attention.scale_packed_queries),
         Pass("towers", share_towers),
         Pass("layout", channels_first),
         Pass("directions", sequences.merge_directions),
