@@ -66,7 +66,7 @@ KINDS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("x", "kind"), KINDS, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("x", "kind"), KINDS, ids=["arrays", "none", "iterator", "PyDataset", "DataLoader"])
 def test_kinds_of_data(x: Any, kind: str) -> None:
     assert data_of(x) == kind
 

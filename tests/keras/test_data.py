@@ -359,7 +359,7 @@ VALIDATED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("trained, validated", itertools.product(TRAINED, VALIDATED))
+@pytest.mark.parametrize(("trained", "validated"), list(itertools.product(TRAINED, VALIDATED)))
 def test_kinds_of_training_and_validation_data(trained: str, validated: str) -> None:
     ours, theirs = both(regressor)
     found = []
