@@ -65,10 +65,9 @@ def staged(
 
 def _trained(graph: Any, model: Any) -> Staged:
     """The forward pass of a training step after the passes that `fit` runs."""
-    from kcompile.keras.training.rewrites import TRAINING
     from kcompile.keras.training.steps import evaluate_torch
     from kcompile.passes.account import account
-    from kcompile.passes.pipeline import optimize
+    from kcompile.passes.pipeline import TRAIN, optimize
 
-    result = optimize(graph, TRAINING, evaluate=evaluate_torch)
-    return Staged(result.graph, account(graph, result, TRAINING), model)
+    result = optimize(graph, TRAIN, evaluate=evaluate_torch)
+    return Staged(result.graph, account(graph, result, TRAIN), model)

@@ -29,6 +29,7 @@ from kcompile.passes import (
     recurrent_loops,
     sequences,
     slices,
+    training,
     upsampling,
 )
 from kcompile.passes.arrays import tidy
@@ -220,6 +221,14 @@ SEQUENCES: tuple[Rule, ...] = (
 )
 
 
+TRAINING: tuple[Rule, ...] = (
+    training.log_of_softmax,
+    linear.einsum_to_matmul,
+    training.dense_from_any_matrix,
+    training.bias_before_reshape,
+)
+
+
 class FoldConstants:
     """Stands for constant folding in a table: it needs the caller's evaluator."""
 
@@ -245,6 +254,7 @@ TRAIN = Pipeline(
     "train",
     reads_weights=False,
     passes=(
+        Pass("training", TRAINING),
         Pass("simplify", (*NO_OPS, *IDENTITIES, *COMPOSITES, *STABLE, *MOVEMENT, *NOT_NEEDED)),
         Pass("fold-constants", FoldConstants()),
         Pass("linear", LINEAR),

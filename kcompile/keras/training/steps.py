@@ -11,8 +11,7 @@ from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.distribution.share import Share
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.keras.training.gradients import differentiated
-from kcompile.keras.training.rewrites import TRAINING
-from kcompile.passes.pipeline import optimize
+from kcompile.passes.pipeline import TRAIN, optimize
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.tensor import SymbolicTensor, lift
 from kcompile.tracing.tracer import Tracer
@@ -125,7 +124,7 @@ class Step:
     def _compile(self) -> None:
         graph, tracer = self._trace()
         graph = self._shared(graph, tracer)
-        graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
+        graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
         self.device = backend.devices().placement(tracer.variables.values())
         self.runner = self._lowered(graph, tracer)
         self.moves = backend.devices().moves()
@@ -192,7 +191,7 @@ class TrainingStep(Step):
             raise ValueError("the loss depends on no trainable variable: there is nothing to train")
         whole = differentiated(graph, [labels[id(v)] for v in trained], self.batch_size)
         if whole is not None:
-            graph = optimize(whole, TRAINING, evaluate=evaluate_torch).graph
+            graph = optimize(whole, TRAIN, evaluate=evaluate_torch).graph
         forward = Function(graph, tracer.variables, self.device, self.jit)
         update, update_tracer, groups = trace_update(self.optimizer, trained, self.share)
         made = TrainStep if whole is None else ExplicitStep
@@ -211,7 +210,7 @@ def trace_update(
         optimizer.apply([SymbolicTensor(g) for g in gradients], trained)
     owners = {f"gradient{i}": v for i, v in enumerate(trained)}
     graph = share.update(tracer.graph("update", gradients, []), {**tracer.variables, **owners})
-    graph = optimize(graph, TRAINING, evaluate=evaluate_torch).graph
+    graph = optimize(graph, TRAIN, evaluate=evaluate_torch).graph
     place, slots = {id(v): i for i, v in enumerate(trained)}, optimizer.slots
     groups: dict[str, tuple[str, int]] = {f"gradient{i}": ("gradients", i) for i in range(len(trained))}
     for label, variable in tracer.variables.items():

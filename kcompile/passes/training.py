@@ -12,10 +12,8 @@ from kcompile.operators.logic import Clip
 from kcompile.operators.math import Log
 from kcompile.operators.reduction import Sum
 from kcompile.operators.shape import Reshape
-from kcompile.passes import linear
 from kcompile.passes.patterns import like
-from kcompile.passes.pipeline import TRAIN, Pass, Pipeline
-from kcompile.passes.rewrite import Match, Rule, applies, rule
+from kcompile.passes.rewrite import Match, applies, rule
 
 
 @rule("log-of-softmax", like(Log, like(Clip, like(Divide, like(Softmax, "x"), like(Sum, "softmax", keepdims=True)))))
@@ -46,8 +44,3 @@ def bias_before_reshape(m: Match) -> Value:
     applies(m.dense.type.shape[:-1] == m.type.shape[:-rank])
     m.used_once("reshape", "dense")
     return Reshape(m.type.shape)(Dense()(m.x, m.kernel, Reshape(m.dense.type.shape[-1:])(m.bias)))
-
-
-RULES: tuple[Rule, ...] = (log_of_softmax, linear.einsum_to_matmul, dense_from_any_matrix, bias_before_reshape)
-
-TRAINING = Pipeline("training", False, (Pass("training", RULES), *TRAIN.passes))
