@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from kcompile.runtime.model import load
     from kcompile.runtime.predicting import predict_file
 
-__all__ = ["ParquetDataset", "__version__", "errors", "export", "keras", "load", "optimize", "optimize_file", "predict_file", "trace"]
+__all__ = [
+    "ParquetDataset",
+    "__version__",
+    "errors",
+    "export",
+    "keras",
+    "load",
+    "optimize",
+    "optimize_file",
+    "predict_file",
+    "trace",
+]
 
 
 def __getattr__(name: str) -> Any:
