@@ -41,6 +41,11 @@ class Fit:
     data: str = "arrays"
 
     @property
+    def planned(self) -> int:
+        """Epochs asked for, or already done by the run that this one goes on with."""
+        return max(self.epochs, self.done)
+
+    @property
     def curves(self) -> dict[str, list[float]]:
         """The logged values by name, NaN where an epoch has none."""
         names = dict.fromkeys(name for row in self.rows for name in row["logs"])

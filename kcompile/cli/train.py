@@ -178,7 +178,9 @@ def _train(fitting: Fitting, function: Any, loaded: Loaded) -> KeyboardInterrupt
 def _stopped(fitting: Fitting) -> str:
     """What is left of a run that Ctrl-C stopped, in one line."""
     fit = fitting.fits[-1] if fitting.fits else None
-    after = f" after epoch {fit.done} of {fit.epochs}" if fit is not None and fit.done and fitting.checkpoints() else ""
+    after = (
+        f" after epoch {fit.done} of {fit.planned}" if fit is not None and fit.done and fitting.checkpoints() else ""
+    )
     return f"stopped{after}; {_kept(fitting)}"
 
 
@@ -208,14 +210,14 @@ def _write(model: Any, path: Path) -> None:
 
 def _result(loaded: Loaded, fits: list[Fit], seconds: float, files: list[Path], as_json: bool) -> output.Result:
     shown = [
-        {"model": f.model.name, "epochs": f.done, "of": f.epochs, "best": f.best, "history": f.curves} for f in fits
+        {"model": f.model.name, "epochs": f.done, "of": f.planned, "best": f.best, "history": f.curves} for f in fits
     ]
     data = {"source": str(loaded.source), "seconds": seconds, "fits": shown, "files": [str(f) for f in files]}
     lines = []
     for fit in fits:
         best = f"best {fit.best['epoch']} ({fit.best['by']} {fit.best['value']:.4g})" if fit.best else "no loss"
         last = "  ".join(f"{k} {v[-1]:.4g}" for k, v in fit.curves.items())
-        lines.append(f"{fit.model.name}  epoch {fit.done} of {fit.epochs}, {best}  {last}")
+        lines.append(f"{fit.model.name}  epoch {fit.done} of {fit.planned}, {best}  {last}")
     lines.append(f"time    {seconds:.1f} s")
     lines += [f"wrote   {', '.join(map(str, files))}"] if files else []
     return output.Result(data, "\n".join(lines), as_json)

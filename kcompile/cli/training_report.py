@@ -52,7 +52,7 @@ def _fit(number: int, fit: Fit, count: int) -> str:
     charts = [curves.to_svg(n, epochs, {k: curve[k] for k in (n, f"val_{n}") if k in curve}, mark) for n in pairs]
     facts = {
         "best epoch": f"{best['epoch']} ({best['by']} {best['value']:.6g})" if best else "none",
-        "epochs": f"{fit.done} of {fit.epochs}",
+        "epochs": f"{fit.done} of {fit.planned}",
         "time": f"{sum(row['seconds'] for row in fit.rows):.2f} s in epochs",
         **{f"last {name}": f"{values[-1]:.6g}" for name, values in curve.items()},
     }
