@@ -35,7 +35,8 @@ def test_no_tensor_is_left_in_a_cycle(name: str, eagerly: bool) -> None:
         for _ in range(2):
             RUNS[name](model)
         gc.collect()
-        assert [x for x in gc.garbage if isinstance(x, torch.Tensor)] == []
+        # FakeTensors are what torch.compile, in tests before these, leaves in its caches.
+        assert [x for x in gc.garbage if type(x) in (torch.Tensor, torch.nn.Parameter)] == []
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
