@@ -140,6 +140,7 @@ def slice_as_flip(m: Match) -> Value:
         if step == -1 and stop is None and start in (-1, shape[i] - 1)
     ]
     applies(bool(turned) and all(entry == WHOLE for i, entry in enumerate(entries) if i not in turned))
+    applies(m.x.type == m.type)  # T//2-1 from end to beginning is max(0, T//2-1): equal, which dims don't know
     return Flip(tuple(turned))(m.x)
 
 
