@@ -9,7 +9,6 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -115,25 +114,26 @@ def as_rank(kind: str, device: str, after: Callable[[], str]) -> Iterator[str]:
             processes.wait()
     except Exception as error:
         lost = next((e for e in map(processes.lost, _chain(error)) if e is not None), None)
-        if lost is not None:
-            error = type(lost)(f"{lost}; {after()}")
-        elif isinstance(error, StoppedError):
+        if isinstance(error, StoppedError) and lost is None:
             # All ranks stop after the same epoch; the first may still write.
             processes.wait()
-        _end(error)
+        ending = _ending(error if lost is None else type(lost)(f"{lost}; {after()}"))
+        if ending is error:
+            raise
+        raise ending from error
     finally:
         distribution.set_distribution(None)
 
 
-def _end(error: Exception) -> NoReturn:
-    """End with an error: a parent says it, once for all ranks."""
+def _ending(error: Exception) -> Exception:
+    """What a rank ends with: of one that was started by a parent, the parent says the error, once for all ranks."""
     from kcompile.keras import backend
 
     if not child():
-        raise error
+        return error
     known = isinstance(error, KcompileError)
     backend.launching().leave_message(str(error) if known else f"{type(error).__name__}: {error}")
-    raise click.exceptions.Exit(getattr(error, "exit_code", 1)) from error
+    return click.exceptions.Exit(getattr(error, "exit_code", 1))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -228,7 +228,7 @@ class _Work:
         rounded = is_quantised(self.model)
         reference = self._run(original, "off")
         try:
-            verification.plan(graph, reference)
+            trials = list(verification.trials(graph, reference))
         except CheckError as error:
             self.report.kept = f"nothing can be compared: {error}"
             return
@@ -239,20 +239,12 @@ class _Work:
             self._run(made, "off" if rounded else "all"),
             "the original in ONNX Runtime",
             QUANTISED_TOLERANCE if rounded else None,
-            self._noise(reference, self._run(original, "all")),
+            _noise(trials, self._run(original, "all")),
+            trials,
         )
         if isinstance(found, verification.Mismatch):
             raise CheckError(f"the new file does not compute what the old one does: {found}; nothing was written")
         self.report.verified = found
-
-    def _noise(self, off: verification.Run, on: verification.Run) -> float:
-        """What the original's own roundings may make of its results: a multiple of what its optimiser changes."""
-        found = [0.0]
-        for trial in verification.trials(self.read.graph, off):
-            for a, b in zip(trial.wanted, on(trial.feeds), strict=True):
-                gap = verification.difference(a, b)
-                found.append(gap if isinstance(gap, float) and a.dtype.kind == "f" else 0.0)
-        return min(NOISE * max(found), MOST_NOISE)
 
     def _measure(self, original: Path, made: Path) -> None:
         from kcompile.runtime.bench import compare
@@ -280,6 +272,16 @@ class _Work:
         if new_nodes == nodes and new_size >= size:
             return f"there was nothing to gain: {nodes} nodes, {size} bytes"
         return ""
+
+
+def _noise(trials: list[verification.Trial], on: verification.Run) -> float:
+    """What the original's own roundings may make of its results: a multiple of what ONNX Runtime's optimiser changes."""
+    found = [0.0]
+    for trial in trials:
+        for a, b in zip(trial.wanted, on(trial.feeds), strict=True):
+            gap = verification.difference(a, b)
+            found.append(gap if isinstance(gap, float) and a.dtype.kind == "f" else 0.0)
+    return min(NOISE * max(found), MOST_NOISE)
 
 
 def _defaults(model: Any, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,9 +63,15 @@ class Mismatch:
 
 
 def compare(
-    graph: Graph, reference: Run, candidate: Run, name: str, tolerance: float | None = None, noise: float = 0.0
+    graph: Graph,
+    reference: Run,
+    candidate: Run,
+    name: str,
+    tolerance: float | None = None,
+    noise: float = 0.0,
+    known: Iterable[Trial] | None = None,
 ) -> Verified | Mismatch:
-    """Run both on random and edge inputs at two batch sizes and two lengths.
+    """Run both on random and edge inputs at two batch sizes and two lengths: `trials`, or those that are ``known``.
 
     ``graph`` gives input types and output names. Stops at the first output that differs by more
     than the tolerance of the coarsest float dtype that it was computed in. A model that draws random numbers is compared in shapes and
@@ -75,7 +81,7 @@ def compare(
     coarsest = _coarsest(graph)
     worst, runs = 0.0, 0
     constant, last = set(graph.output_names), dict[tuple[str, tuple[int, ...]], np.ndarray]()
-    for trial in trials(graph, reference):
+    for trial in trials(graph, reference) if known is None else known:
         feeds = trial.feeds
         try:
             got = [np.asarray(a) for a in candidate(feeds)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kcompile.ir import Constant, Value, constant
+from kcompile.ir import Constant, Op, Value, constant
 from kcompile.ir.shapes import normal_axis
 from kcompile.operators import activation
 from kcompile.operators.arithmetic import Add, Multiply, Negative, Subtract
@@ -146,16 +146,16 @@ def _collect_moved(found: Linear, value: Value, start: int, stop: int) -> bool:
 
 def factors(value: Value) -> Iterator[tuple[Value, Value]]:
     """The two operands of a product, either first."""
-    if isinstance(value.op, Multiply):
-        a, b = value.inputs
-        assert a is not None and b is not None
-        yield a, b
-        yield b, a
+    return _operands(value, Multiply)
 
 
 def terms(value: Value) -> Iterator[tuple[Value, Value]]:
     """The two operands of a sum, either first."""
-    if isinstance(value.op, Add):
+    return _operands(value, Add)
+
+
+def _operands(value: Value, kind: type[Op]) -> Iterator[tuple[Value, Value]]:
+    if isinstance(value.op, kind):
         a, b = value.inputs
         assert a is not None and b is not None
         yield a, b

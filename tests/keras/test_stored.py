@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 import kcompile
 from kcompile.errors import UsageError
 from kcompile.keras.training.parquet import ParquetData
+from kcompile.keras.training.stored import advice
 from tests.keras.support import keras
 from tests.keras.test_data import TABLE, columns
 from tests.keras.test_models import both
@@ -245,3 +247,8 @@ def test_targets_belong_into_the_files(tmp_path: Path) -> None:
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="`y` must not be given where x is a ParquetDataset"):
         model.fit(data, Y, verbose=0)
+
+
+@pytest.mark.parametrize(("size", "shuffled", "kind"), [(1 << 20, True, 0), (1 << 50, True, 1), (1 << 50, False, 0)])
+def test_what_the_system_is_told_of_a_map(size: int, shuffled: bool, kind: int) -> None:
+    assert advice(size, shuffled) == (mmap.MADV_NORMAL, mmap.MADV_RANDOM)[kind]

@@ -52,16 +52,21 @@ class Stored:
 
 
 def _advise(a: Any, shuffled: bool) -> None:
-    """Tell the system how a memory map will be read.
+    """Tell the system how a memory map will be read."""
+    while isinstance(a, np.ndarray):
+        a = a.base
+    if isinstance(a, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):  # not on Windows
+        a.madvise(advice(len(a), shuffled))
+
+
+def advice(size: int, shuffled: bool) -> int:
+    """For a map of so many bytes.
 
     Of a file larger than memory, what lies after rows in a random order is read in vain (100 times
     slower); one that may stay in memory is mapped sooner in longer pieces (3 times).
     """
-    while isinstance(a, np.ndarray):
-        a = a.base
-    if isinstance(a, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):  # not on Windows
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        a.madvise(mmap.MADV_RANDOM if shuffled and len(a) > memory // 2 else mmap.MADV_NORMAL)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return mmap.MADV_RANDOM if shuffled and size > memory // 2 else mmap.MADV_NORMAL
 
 
 def is_stored(a: Any) -> bool:
