@@ -14,7 +14,7 @@ import torch
 from torch import fx
 from torch.utils.checkpoint import checkpoint
 
-from kcompile.engine import collectives, noise
+from kcompile.engine import collectives, noise, products
 from kcompile.errors import UnsupportedError
 from kcompile.ir import DType, Graph, Op, Type
 from kcompile.ir.dims import FUNCTIONS, Dim, DimLike, evaluate
@@ -46,7 +46,7 @@ def any_draw(graph: Graph) -> bool:
 class Context:
     """What both kinds share: ``t.inputs``, ``t.outputs``: the operator's types; ``t.device``.
 
-    ``t.collectives`` and ``t.noise`` are the engine's own modules beside torch's functions.
+    ``t.collectives``, ``t.noise`` and ``t.products`` are the engine's own modules beside torch's functions.
     """
 
     inputs: tuple[Type | None, ...] = ()
@@ -79,7 +79,7 @@ class Running(Context):
     ):
         self.inputs, self.outputs, self.sizes = inputs, outputs, sizes or {}
         self.lower_region = lower_region
-        self.collectives, self.noise = collectives, noise
+        self.collectives, self.noise, self.products = collectives, noise, products
         self.device = device or torch.device("cpu")
 
     def __getattr__(self, name: str) -> Any:
@@ -122,6 +122,7 @@ class Recording(Context):
     ):
         self.tracer, self.sizes, self.add_region = tracer, sizes, add_region
         self.collectives, self.noise = _recorder(tracer, collectives), _recorder(tracer, noise)
+        self.products = _recorder(tracer, products)
         self.defaults = {} if device is None else {"device": device}
         self.device = device or self.device
 

@@ -51,7 +51,7 @@ class Dense(Op, name="dense"):
         return x.with_shape((*x.shape[:-1], kernel.shape[1]))
 
     def torch(self, t: Any, x: Any, kernel: Any, bias: Any) -> Any:
-        return t.nn.functional.linear(x, kernel.t(), bias)
+        return t.products.linear(x, kernel, bias)
 
     def onnx(self, o: Any, x: str, kernel: str, bias: str | None) -> str:
         if bias is not None and o.inputs[0].rank == 2 and o.inputs[0].dtype.name != "bf16":
