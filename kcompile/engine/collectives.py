@@ -51,14 +51,6 @@ def gather_parts(x: torch.Tensor, axis: int, unit: int, size: int, chunked: bool
     return _GatherParts.apply(x, axis, unit, size, chunked)
 
 
-def rank_seed(seed: torch.Tensor | None) -> torch.Tensor:
-    """The seed, or one from torch's generator, mixed with the rank."""
-    if seed is None:
-        seed = torch.randint(2**62, (2,))
-    # An odd constant (of e) spreads the rank over the bits.
-    return torch.stack([seed[0] ^ (rank() * 0x2B7E151628AED2A7 & (2**63 - 1)), seed[1]])
-
-
 def _summed(x: torch.Tensor) -> torch.Tensor:
     """The sum over ranks, in memory of its own."""
     total = x.clone(memory_format=torch.contiguous_format)

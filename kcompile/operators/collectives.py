@@ -14,7 +14,6 @@ from kcompile.ir import Op, Type
 from kcompile.ir.dims import DimLike
 from kcompile.ir.op import unsupported
 from kcompile.ir.shapes import normal_axis
-from kcompile.ir.types import i64
 
 _NO_ONNX: Any = unsupported("processes talk to each other while they train; export the model outside of that")
 
@@ -59,22 +58,3 @@ class GatherParts(_Parts, name="gather_parts"):
 
     def torch(self, t: Any, x: Any) -> Any:
         return t.collectives.gather_parts(x, self.axis, t.size(self.unit), t.size(self.size), self.chunked)
-
-
-class RankSeed(Op, name="rank_seed"):
-    """A seed (int64 [2]) that differs from rank to rank, from one that does not; without one, from torch's generator.
-
-    All ranks' generators are in the same state and stay so: each draws once.
-    """
-
-    # What it gives differs from call to call, so it must not be computed ahead.
-    torch_opaque = True
-    onnx = _NO_ONNX
-
-    def infer(self, seed: Type | None = None) -> Type:
-        fits = seed is None or (seed.dtype is i64 and seed.shape == (2,))
-        self.require(fits, f"seed must be int64 [2] (seed, counter), got {seed}")
-        return Type(i64, (2,))
-
-    def torch(self, t: Any, seed: Any = None) -> Any:
-        return t.collectives.rank_seed(seed)

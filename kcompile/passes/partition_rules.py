@@ -35,7 +35,7 @@ from kcompile.operators import (
     updates,
 )
 from kcompile.operators.arithmetic import Add, Divide, Multiply, Square, Subtract
-from kcompile.operators.collectives import AllReduce, RankSeed
+from kcompile.operators.collectives import AllReduce, OwnPart
 from kcompile.operators.logic import Cast
 from kcompile.operators.math import Sqrt
 from kcompile.operators.reduction import Mean, Sum
@@ -52,7 +52,7 @@ from kcompile.passes.partition_plan import (
     other_axis,
     rank_of,
 )
-from kcompile.passes.partition_shapes import SHAPES, filled
+from kcompile.passes.partition_shapes import SHAPES, own_axis
 
 _batch = first_only(lambda node, axis: axis == 0)
 _along = first_only(other_axis)
@@ -176,15 +176,16 @@ def _sparse_cross_entropy(node: Node, axes: Axes, part: Any) -> Plan | None:
     return None if axis is None or axis == rank_of(node) - 1 else Plan((axis, axis), (axis,))
 
 
-# ---- random numbers: each rank draws its own
+# ---- random numbers: each rank draws those of the whole batch and keeps its rows, or they would not be one process's
 
 
 def _random(node: Node, axes: Axes, part: Any) -> Plan | None:
-    plan = filled(node, (), part) if isinstance(part.unit, Dim) else None
-    if plan is None or plan.emit is None:
+    shape = node.types[0].shape
+    axis = own_axis(shape, part)
+    if axis is None:
         return None
-    drawn = plan.emit
-    return Plan((None,) * len(axes), plan.results, lambda seed=None: drawn(RankSeed()(seed)))
+    own = OwnPart(axis, part.unit, part.local(shape[axis]), part.chunked)
+    return Plan((None,) * len(axes), (axis,), lambda *xs: own(node.op(*xs)))
 
 
 def _dropout(node: Node, axes: Axes, part: Any) -> Plan | None:
@@ -192,16 +193,19 @@ def _dropout(node: Node, axes: Axes, part: Any) -> Plan | None:
     axis = axes[0]
     if axis is None:
         return None
-    shared = op.noise_shape is not None and op.noise_shape[axis] == 1
-    noise = op.noise_shape
-    if noise is not None and not shared:
-        noise = (*noise[:axis], None, *noise[axis + 1 :])
-    own = op.replace(noise_shape=noise)
     operands = (axis, *(None,) * (len(axes) - 1))
-    if shared:
-        # One decision for all rows: all ranks draw the same.
-        return Plan(operands, (axis,), own)
-    return Plan(operands, (axis,), lambda x, seed=None: own(x, RankSeed()(seed)))
+    if op.rate in (0, 1):
+        return Plan(operands, (axis,), op.replace(noise_shape=None))
+    assert node.inputs[0] is not None
+    noise = op.noise(node.inputs[0].type)
+    size = noise.shape[axis]
+    if size == 1:
+        # One decision for all rows.
+        return Plan(operands, (axis,), lambda x, seed=None: Multiply()(x, noise(seed)))
+    if not part.holds(size):
+        return None
+    own = OwnPart(axis, part.unit, part.local(size), part.chunked)
+    return Plan(operands, (axis,), lambda x, seed=None: Multiply()(x, own(noise(seed))))
 
 
 # ---- updates of variables
@@ -225,7 +229,7 @@ RULES: dict[type, Rule] = {
                      normalization.GroupNorm, image.Resize), _batch),
     **dict.fromkeys((recurrent.Lstm, recurrent.Gru, recurrent.SimpleRnn), _recurrent),
     **dict.fromkeys((random.RandomUniform, random.RandomNormal, random.TruncatedNormal, random.RandomInteger,
-                     random.DropoutNoise), _random),
+                     random.DropoutNoise, random.RandomGamma, random.RandomBinomial), _random),
     linear.MatMul: _mat_mul,
     linear.Dense: first_only(lambda node, axis: axis < rank_of(node) - 1),
     einsum.Einsum: _einsum,

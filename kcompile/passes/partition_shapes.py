@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kcompile.ir import Node, Value
-from kcompile.ir.dims import Dim, product
+from kcompile.ir.dims import Dim, DimLike, product
 from kcompile.ir.shapes import normal_axes, normal_axis
 from kcompile.operators import creation, indexing, shape
 from kcompile.operators.arithmetic import Add
@@ -48,10 +49,15 @@ def _squeeze(node: Node, axes: Axes, part: Any) -> Plan | None:
     return Plan((axes[0],), (axes[0] - sum(a < axes[0] for a in gone),))
 
 
-def filled(node: Node, axes: Axes, part: Any) -> Plan | None:
+def own_axis(shape: Sequence[DimLike], part: Any) -> int | None:
+    """The first axis of a tensor's shape that the batch is split along."""
+    return next((i for i, size in enumerate(shape) if isinstance(part.unit, Dim) and part.holds(size)), None)
+
+
+def _filled(node: Node, axes: Axes, part: Any) -> Plan | None:
     """Fill and Expand make the rank's rows alone."""
     target = node.types[0].shape
-    to = next((i for i, size in enumerate(target) if isinstance(part.unit, Dim) and part.holds(size)), None)
+    to = own_axis(target, part)
     if to is None:
         return None
     op: Any = node.op
@@ -126,7 +132,7 @@ def _scatter_nd(node: Node, axes: Axes, part: Any) -> Plan | None:
 
 
 SHAPES: dict[type, Rule] = {
-    **dict.fromkeys((creation.Fill, shape.Expand), filled),
+    **dict.fromkeys((creation.Fill, shape.Expand), _filled),
     shape.Reshape: _reshape,
     shape.Transpose: _transpose,
     shape.ExpandDims: _expand_dims,

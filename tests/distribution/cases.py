@@ -22,14 +22,14 @@ class Case:
     held_out: tuple[Any, Any] = field(default=(None, None))
 
 
-def _classes(seed: int, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+def classes(seed: int, *shape: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.standard_normal(shape).astype("float32"), rng.integers(0, 3, shape[0]).astype("int32")
 
 
 def mlp() -> Case:
     """Weights of samples, a regulariser, and 50 samples in batches of 8: the last has 2."""
-    x, y = _classes(0, 50, 6)
+    x, y = classes(0, 50, 6)
     model = keras.Sequential(
         [L.Input((6,)), L.Dense(16, activation="tanh", kernel_regularizer="l2"), L.Dense(3, activation="softmax")]
     )
@@ -40,7 +40,7 @@ def mlp() -> Case:
 
 def tiny_batches() -> Case:
     """A last batch with one sample, fewer than there are ranks; weights of classes; clipping by the global norm."""
-    x, y = _classes(1, 9, 4)
+    x, y = classes(1, 9, 4)
     model = keras.Sequential([L.Input((4,)), L.Dense(5, activation="relu"), L.BatchNormalization(), L.Dense(3)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.05), loss, metrics=["accuracy"])
@@ -52,7 +52,7 @@ def cnn() -> Case:
 
     No biases before it: their gradient is 0 but for rounding, which Adam makes as large as any other.
     """
-    x, y = _classes(2, 44, 8, 8, 3)
+    x, y = classes(2, 44, 8, 8, 3)
     model = keras.Sequential(
         [
             L.Input((8, 8, 3)), L.Conv2D(8, 3, padding="same", use_bias=False), L.BatchNormalization(), L.ReLU(), L.MaxPooling2D(),
@@ -82,7 +82,7 @@ def transformer() -> Case:
 
 def accumulation() -> Case:
     """Gradients of three batches for one step, and moving averages of the weights."""
-    x, y = _classes(4, 42, 5)
+    x, y = classes(4, 42, 5)
     model = keras.Sequential([L.Input((5,)), L.Dense(8, activation="elu"), L.Dense(3)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.RMSprop(1e-2, gradient_accumulation_steps=3, use_ema=True, ema_overwrite_frequency=4)
@@ -92,7 +92,7 @@ def accumulation() -> Case:
 
 def recurrent() -> Case:
     """LSTM and GRU, two outputs with a loss each."""
-    x, y = _classes(5, 30, 6, 3)
+    x, y = classes(5, 30, 6, 3)
     inputs = keras.Input((6, 3))
     h = L.Bidirectional(L.LSTM(4, return_sequences=True))(inputs)
     outputs = {
@@ -109,7 +109,7 @@ def recurrent() -> Case:
 
 def adafactor() -> Case:
     """Slots that are smaller than their variable; constraints."""
-    x, y = _classes(6, 24, 6)
+    x, y = classes(6, 24, 6)
     model = keras.Sequential([L.Input((6,)), L.Dense(10, kernel_constraint="max_norm"), L.ReLU(), L.Dense(3)])
     model.compile("adafactor", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return Case(model, {"x": x, "y": y, "batch_size": 8}, (x, y))
@@ -117,7 +117,7 @@ def adafactor() -> Case:
 
 def rematerialised() -> Case:
     """Layers whose values are computed again for their gradients; batch normalisation among them."""
-    x, y = _classes(8, 30, 6)
+    x, y = classes(8, 30, 6)
     inputs = keras.Input((6,))
     with keras.RematScope(mode="full"):
         h = L.Dense(12, activation="gelu")(inputs)
@@ -129,7 +129,7 @@ def rematerialised() -> Case:
 
 def loss_scaling() -> Case:
     """A loss scale so large that the first steps overflow on the ranks."""
-    x, y = _classes(7, 24, 6)
+    x, y = classes(7, 24, 6)
     x[3] *= 1e20
     model = keras.Sequential([L.Input((6,)), L.Dense(10, activation="relu"), L.Dense(3)])
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2.0**120)
@@ -218,10 +218,10 @@ def applied(function: Callable[[Any, Any], Any], rows: int = 7) -> Any:
     return model, loss
 
 
-def trained(name: str, epochs: int = 3) -> dict[str, Any]:
-    """What training a case gives: curves, weights, evaluation, prediction."""
+def trained(make: Callable[[], Case], epochs: int = 3) -> dict[str, Any]:
+    """What training a case, made from seed 1, gives: curves, weights, evaluation, prediction."""
     keras.utils.set_random_seed(1)
-    case = CASES[name]()
+    case = make()
     history = case.model.fit(**case.fit, epochs=epochs, verbose=0).history
     x, y = case.held_out
     return {

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
+from tests.distribution.noise import NOISE
 from tests.distribution.ranks import results
 
+ALL = {**CASES, **NOISE}
 JOBS = ("data:cases", "fsdp:cases", "data:operations", "fsdp:memory", "data:refused")
 
 
@@ -40,9 +42,9 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("kind", ["data", "fsdp"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_training(two: list[dict[str, Any]], one: dict[str, Any], name: str, kind: str, rank: int) -> None:
-    wanted = one.setdefault(name, None) or one.update({name: trained(name)}) or one[name]
+    wanted = one.setdefault(name, None) or one.update({name: trained(ALL[name])}) or one[name]
     found = two[rank][f"{kind}:cases"][name]
     assert len(found["curves"]["loss"]) == 3
     for part in wanted:
@@ -93,7 +95,7 @@ def test_more_ranks(tmp_path: Any, kind: str) -> None:
     """Three and five ranks: uneven parts of rows and of weights, batches with fewer rows than ranks."""
     for count in (3, 5):
         for found in results(tmp_path, count, f"{kind}:cases"):
-            for name in CASES:
-                wanted = trained(name)
+            for name, make in ALL.items():
+                wanted = trained(make)
                 for part in wanted:
                     assert_same(found[f"{kind}:cases"][name][part], wanted[part])

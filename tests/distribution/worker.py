@@ -12,11 +12,12 @@ from kcompile import keras
 from kcompile.engine import collectives, distributed
 from kcompile.engine.shards import local_bytes
 from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
+from tests.distribution.noise import NOISE
 
 
 def cases(kind: str) -> dict[str, Any]:
     """What training each case gives."""
-    return {name: trained(name) for name in CASES}
+    return {name: trained(make) for name, make in {**CASES, **NOISE}.items()}
 
 
 def operations(kind: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from kcompile.engine.lower import lower
 from kcompile.errors import InferError, UnsupportedError
 from kcompile.ir import parse_type
 from kcompile.onnx.model import to_onnx
-from kcompile.operators.collectives import AllReduce, GatherParts, OwnPart, RankSeed
+from kcompile.operators.collectives import AllReduce, GatherParts, OwnPart
 from tests.support import graph_of
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -35,24 +35,11 @@ def test_alone(name: str) -> None:
         to_onnx(graph)
 
 
-def test_a_seed_for_a_rank() -> None:
-    graph = graph_of(RankSeed(), parse_type("i64[2]"))
-    np.testing.assert_array_equal(lower(graph)(torch.tensor([5, 6]))[0], [5, 6])
-    # Without one it is torch's generator that is drawn from, anew at each call.
-    drawn = [lower(graph_of(RankSeed()))()[0].tolist() for _ in range(2)]
-    assert drawn[0] != drawn[1]
-    torch.manual_seed(3)
-    first = lower(graph_of(RankSeed()))()[0].tolist()
-    torch.manual_seed(3)
-    assert lower(graph_of(RankSeed()))()[0].tolist() == first
-
-
 @pytest.mark.parametrize(
     ("operator", "type", "message"),
     [
         (AllReduce(), "bool[3]", "tensor of numbers"),
         (OwnPart(2, 4, 2), "f32[4, 3]", "axis 2"),
-        (RankSeed(), "i64[3]", "seed must be int64"),
     ],
 )
 def test_types_that_do_not_fit(operator, type, message) -> None:
