@@ -15,7 +15,8 @@ from kcompile.engine.context import DTYPES, Recording, Running, any_draw, draws
 from kcompile.errors import KcompileError, UnsupportedError
 from kcompile.ir import Constant, Graph, Input, Node, Type, Value, Weight
 from kcompile.ir.dims import Dim
-from kcompile.ir.op import Op
+from kcompile.ir.graph import topological
+from kcompile.ir.op import Op, sub_graphs
 from kcompile.ir.types import ALL as ALL_DTYPES
 from kcompile.operators.control import Recompute
 from kcompile.operators.lowering import describe, expand
@@ -104,7 +105,7 @@ class _Lowering:
             self.proxies[value] = fx.Proxy(self.fx.placeholder(name), self.tracer)
         for value in self.graph.inputs:
             self._note(value)
-        for node in self.graph.nodes:
+        for node in _in_order_of_draws(self.graph):
             if not isinstance(node.op, Input):
                 self._node(node)
         self.fx.output(tuple(self.proxies[v].node for v in self.graph.results()))
@@ -256,6 +257,28 @@ def hosted(graph: Graph, weights: Mapping[str, torch.Tensor], given: Iterable[Va
 def _takes_seeds(op: Op) -> bool:
     """True for operators that read the states of seeds where the host has them."""
     return draws(op) or (isinstance(op, Recompute) and any_draw(op.body))
+
+
+def _in_order_of_draws(graph: Graph) -> Iterable[Node]:
+    """The nodes, those that take numbers from torch's generator in the order of the trace.
+
+    Whatever passes have made of the graph, each then gets the numbers that it would get without them.
+    """
+    drawing = {n: number for n in graph.nodes if (number := _first_draw(n.op)) is not None}
+    known = graph.symbols()
+    # Sizes that only values in between have are read where the graph has put it.
+    if list(drawing.values()) == sorted(drawing.values()) or any(t.symbols() - known for n in drawing for t in n.types):
+        return graph.nodes
+    first = [n.results[0] for n in sorted(drawing, key=drawing.__getitem__)]
+    return topological([*first, *graph.results()], graph.inputs)
+
+
+def _first_draw(op: Op) -> int | None:
+    """The lowest number of what an operator draws, in its regions too; None where it draws nothing."""
+    if draws(op):
+        return int(op.draw)  # type: ignore[attr-defined]
+    inner = [_first_draw(n.op) for graph in sub_graphs(op) for n in graph.nodes]
+    return min((number for number in inner if number is not None), default=None)
 
 
 def identifier(label: str) -> str:

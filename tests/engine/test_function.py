@@ -188,3 +188,21 @@ def test_a_product_of_all_that_only_some_subtract() -> None:
     update, variables = updated(4, HalfScaled())
     update([torch.full(v.shape, float(i)) for i, v in enumerate(variables)])
     np.testing.assert_allclose([v.numpy().flat[0] for v in variables], [1.0, 0.1, 0.8, 0.3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["two", "one more in a branch"])
+def test_draws_take_their_numbers_in_the_order_of_the_trace(inside: bool) -> None:
+    def function(x: Any) -> Any:
+        first = keras.random.uniform((3,))
+        second = keras.random.uniform((3,))
+        again = second
+        if inside:
+            again = ops.cond(x[0] > 0, lambda: second + keras.random.uniform((3,)), lambda: second)
+        return ops.concatenate([x, again, first])
+
+    keras.utils.set_random_seed(3)
+    wanted = [torch.rand(3).tolist() for _ in range(2 + inside)]
+    keras.utils.set_random_seed(3)
+    found = run(function, np.ones(4, "float32")[:3])
+    expected = np.add(*wanted[1:]) if inside else wanted[1]
+    np.testing.assert_allclose(found[3:].numpy(), np.concatenate([expected, wanted[0]]), rtol=1e-6)
