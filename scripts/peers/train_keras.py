@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # This file's own folder would hide packages that its neighbours are named after.
@@ -30,9 +31,18 @@ if WHAT == "tensorflow":
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
+def fixed(length: int) -> Any:
+    """Keras with inputs of this length where they have any: on JAX it builds no positions of a free one."""
+
+    def sized(shape: Any = None, **options: Any) -> Any:
+        return keras.Input((length,) if shape == (None,) else shape, **options)
+
+    return SimpleNamespace(**{**vars(keras), "Input": sized})
+
+
 class Fitted(Trainer):
     def __init__(self, case: Case, batch: int):
-        self.model, self.batch = case.build(keras), batch
+        self.model, self.batch = case.build(fixed(case.length) if WHAT == "jax" and case.length else keras), batch
         loss: Any = case.loss
         if loss == "logits":
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

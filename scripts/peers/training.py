@@ -36,6 +36,11 @@ class Case:
     def metrics(self) -> list[str]:
         return ["accuracy"] if self.classes else []
 
+    @property
+    def length(self) -> int | None:
+        """Of the model's sequences, where positions are learned of them."""
+        return zoo.ZOO[self.model].length if self.model in ("transformer", "gpt") else None
+
     def build(self, keras: Any) -> Any:
         """The model with an API of Keras's kind."""
         return neuron(keras) if self.model == "neuron" else zoo.ZOO[self.model].build(keras)
