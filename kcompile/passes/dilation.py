@@ -113,7 +113,6 @@ def slice_into_conv(m: Match) -> Value:
     cut = {}
     for place, entry in zip(places, zip(op.starts, op.stops, op.steps, strict=True), strict=True):
         cut[place] = _cut(conv.type.shape[place], *entry)
-    applies(all(cut[i] == (0, 0) for i in range(rank) if i not in _spatial(conv)))
     own: Any = conv.op.padding
     pads = tuple((a - cut[i][0], b - cut[i][1]) for i, (a, b) in zip(_spatial(conv), own, strict=True))
     require(all(n >= 0 for pair in pads for n in pair), "it cuts off more than comes from the padding")

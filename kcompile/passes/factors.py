@@ -54,11 +54,13 @@ def _regrouped(layout: Layout, shape: Sequence[DimLike]) -> Layout | None:
     """The factors in their order, as the axes of another shape."""
     rest = [factor for group in layout for factor in group][::-1]
     groups = []
+    if 0 in shape:
+        return None
     for wanted in shape:
         group: list[Factor] = []
         need = wanted
         while need != 1:
-            if not rest or need == 0:
+            if not rest:
                 return None
             factor = rest.pop()
             if modulo(need, factor.size) == 0:

@@ -44,11 +44,8 @@ def _rows(loop: Loop) -> tuple[dict[Value, None], dict[Value, Value]]:
             continue
         read = [v for v in node.inputs if v is not None]
         if any(v in whole for v in read) and all(v in whole or v in fixed for v in read) and _stackable(node, fixed):
-            made = node.op(*(None if v is None else whole.get(v, fixed.get(v)) for v in node.inputs))
-            # A size of 1 that broadcasts along the rows would be another now.
-            if made.type.shape[1:] == result.type.shape:
-                whole[result] = made
-                rows[result] = None
+            whole[result] = node.op(*(None if v is None else whole.get(v, fixed.get(v)) for v in node.inputs))
+            rows[result] = None
     return rows, whole
 
 
@@ -57,7 +54,7 @@ def _stackable(node: Node, fixed: dict[Value, Value]) -> bool:
     first, *rest = (v for v in node.inputs if v is not None)
     rank = node.types[0].rank
     if isinstance(node.op, _PRODUCTS):
-        return first.type.rank >= 2 and all(v in fixed for v in rest) and rest[0].type.rank == 2
+        return all(v in fixed for v in rest) and rest[0].type.rank == 2
     if isinstance(node.op, UNARY):
         return True
     return isinstance(node.op, BINARY) and all(

@@ -154,7 +154,7 @@ def counter(m: Match) -> tuple[Value, ...]:
     value = Cast(inner.type.dtype)(steps) if inner.type.dtype is not steps.type.dtype else steps
     value = value if by == 1 else Multiply()(value, constant(by, inner.type.dtype))
     value = value if begun.item() == 0 else Add()(value, constant(begun))
-    final = constant(np.asarray(begun + by * count, begun.dtype)) if isinstance(count, int) else outer
+    final = constant(np.asarray(begun.item() + by * count).astype(begun.dtype)) if isinstance(count, int) else outer
     less = replace(loop, states=(*loop.states[:i], *loop.states[i + 1 :]), after=_without(loop.after, i))
     return _drop_state(m, less.substituted({inner: value}), i, final)
 
