@@ -24,7 +24,8 @@ from kcompile.operators.shape import Transpose
 from kcompile.passes.pipeline import DEPLOY, TRAIN, Pass, Pipeline, optimize
 from tests.passes.models import MODELS, N, Net
 from tests.passes.peers import PEERS, node_types
-from tests.passes.support import evaluate, same_values
+from tests.passes.support import apply, evaluate, same_values
+from tests.support import run_torch
 
 # What each model has to come to, operator by operator.
 EMITTED = {
@@ -107,6 +108,19 @@ def test_regions_are_optimised() -> None:
     after = optimize(Graph("g", [p, x], [*Cond(then, orelse)(p, x)]), DEPLOY).graph
     (node,) = after.operators()
     assert [len(g.operators()) for g in (node.op.then, node.op.orelse)] == [1, 0]
+
+
+def test_a_loop_of_no_steps_gives_what_it_begins_with() -> None:
+    """In torch alone: ONNX Runtime's Scan refuses a length of 0."""
+    state, row = (input_value(k, Type(f32, (2, 3))) for k in ("h", "x"))
+    body = Graph("body", [state, row], [Add()(state, row), Mean((0,))(row)])
+    start, rows = input_value("start", Type(f32, (2, 3))), input_value("rows", Type(f32, (0, 2, 3)))
+    graph = Graph("g", [start, rows], Scan(body, 1, 1)(start, rows))
+    after, _ = apply(graph, "scan-once")
+    assert [n.op.name for n in after.operators()] == ["fill"]
+    arrays = [np.ones(v.type.shape, np.float32) for v in graph.inputs]
+    for found, wanted in zip(run_torch(after, arrays), run_torch(graph, arrays), strict=True):
+        np.testing.assert_array_equal(found, wanted, strict=True)
 
 
 def test_a_recurrent_convolution_is_laid_out_within_its_loop() -> None:
