@@ -40,10 +40,10 @@ def all_reduce(x: torch.Tensor) -> torch.Tensor:
 
 
 def own_part(x: torch.Tensor, axis: int, unit: int, chunked: bool) -> torch.Tensor:
-    """This rank's run along an axis, a view."""
+    """This rank's run along an axis, in memory of its own: a view that is kept for gradients would keep all runs."""
     begin, end = run(unit, chunked)
     factor = x.shape[axis] // max(unit, 1)
-    return x.narrow(axis, begin * factor, (end - begin) * factor)
+    return x.narrow(axis, begin * factor, (end - begin) * factor).clone(memory_format=torch.contiguous_format)
 
 
 def gather_parts(x: torch.Tensor, axis: int, unit: int, size: int, chunked: bool) -> torch.Tensor:
@@ -137,7 +137,7 @@ def _scattered(x: torch.Tensor, axis: int, unit: int, chunked: bool) -> torch.Te
     even = count > 1 and unit % count == 0 and dist.get_backend() != "gloo"
     if not even:
         # gloo has no sum that ends on one rank only.
-        return own_part(_summed(x), axis, unit, chunked).contiguous()
+        return own_part(_summed(x), axis, unit, chunked)
     made = first.new_empty((first.shape[0] // count, *first.shape[1:]))
     _REDUCE_SCATTER(made, first.contiguous())
     return made.movedim(0, axis)

@@ -114,11 +114,22 @@ def same_everywhere(tensors: Sequence[torch.Tensor]) -> None:
                 tensor.detach().copy_(whole)
 
 
+def own_span(batch: tuple[int, int]) -> tuple[int, int]:
+    """This rank's rows of a batch's; all of one that has no row for some rank."""
+    begin, rows = batch[0], batch[1] - batch[0]
+    first, last = collectives.run(rows, False) if rows >= world() else (0, rows)
+    return begin + first, begin + last
+
+
 def own_rows(tensors: Sequence[torch.Tensor], rows: int) -> list[torch.Tensor]:
-    """This rank's rows of a batch's tensors, then a tensor of the whole length, which takes no memory."""
+    """This rank's rows of a batch's tensors."""
     begin, end = collectives.run(rows, False)
-    own = [t[begin:end] if t.ndim else t for t in tensors]
-    return [*own, torch.zeros((), dtype=torch.int8).expand(rows)]
+    return [t[begin:end] if t.ndim else t for t in tensors]
+
+
+def told(rows: int) -> torch.Tensor:
+    """The length of a whole batch as a tensor of that length, which takes no memory."""
+    return torch.zeros((), dtype=torch.int8).expand(rows)
 
 
 class Alone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -113,14 +114,24 @@ def permutation(length: int) -> torch.Tensor:
 MOST_PARTS, MOST_BYTES = 1024, 1 << 20
 
 
-def parts(tensor: torch.Tensor, size: int, order: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-    """The rows, ``size`` at a time: views of the tensor, or of a copy where an ``order`` mixes them."""
-    count, length = MOST_PARTS, len(tensor)
-    if order is not None:
-        count = max(1, min(count, MOST_BYTES * length // (size * max(tensor.nbytes, 1))))
-    for start in range(0, length, count * size):
-        rows = slice(start, start + count * size)
-        yield from (tensor[rows] if order is None else tensor[order[rows]]).split(size)
+def parts(
+    tensor: torch.Tensor, spans: Sequence[tuple[int, int]], order: torch.Tensor | None = None
+) -> Iterator[torch.Tensor]:
+    """The rows from each begin to its end: views of the tensor, or of a copy where an ``order`` mixes them."""
+    count = MOST_PARTS
+    if order is not None and spans:
+        size = max(end - begin for begin, end in (spans[0], spans[-1]))
+        count = max(1, min(count, MOST_BYTES * len(tensor) // max(size * tensor.nbytes, 1)))
+    for start in range(0, len(spans), count):
+        some = spans[start : start + count]
+        first, last = some[0][0], some[-1][1]
+        if any(end != begin for (_, end), (begin, _) in pairwise(some)):
+            # Parts of batches, or batches in an order of their own.
+            picked = (tensor[a:b] if order is None else tensor[order[a:b]] for a, b in some)
+        else:
+            run = tensor[first:last] if order is None else tensor[order[first:last]]
+            picked = iter(run.split([b - a for a, b in some]))
+        yield from picked
 
 
 def no_grad() -> Any:

@@ -21,6 +21,9 @@ def dropout_noise(
     """
     scale = 1 / (1 - rate)
     if device.type != "cpu":
+        if generator is None:
+            # As `Dropout` does there, so that a rank of several decides as one process.
+            return torch.nn.functional.dropout(torch.ones(shape, dtype=dtype, device=device), rate, True)
         return torch.empty(shape, dtype=dtype, device=device).bernoulli_(1 - rate, generator=generator).mul_(scale)
     count = 1
     for size in shape:

@@ -18,7 +18,7 @@ class Sharded(Storage):
     def __init__(self, whole: torch.Tensor, axis: int):
         self.shape, self.axis, self.dtype = tuple(whole.shape), axis, whole.dtype
         self.unit = self.shape[axis]
-        part = collectives.own_part(whole.detach(), axis, self.unit, True).clone(memory_format=torch.contiguous_format)
+        part = collectives.own_part(whole.detach(), axis, self.unit, True)
         self.local = torch.nn.Parameter(part) if whole.requires_grad else part
 
     def whole(self) -> torch.Tensor:

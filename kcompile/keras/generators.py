@@ -10,9 +10,10 @@ import numpy as np
 from kcompile.keras import backend
 
 TORCH = "torch/"
+States = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
-def states() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def states() -> States:
     """(arrays by name, what JSON can hold)."""
     kind, keys, position, gauss, cached = np.random.get_state(legacy=True)
     version, numbers, following = python_random.getstate()

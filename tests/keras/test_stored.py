@@ -198,7 +198,7 @@ def test_parquet_trains_as_arrays_do(name: str, rows: int, buffer: int, tmp_path
 def order(data: Any, batch: int = 4, shuffle: bool = True) -> list[int]:
     """The numbers of the rows in the order of an epoch."""
     source = ParquetData(data, batch, shuffle)
-    batches = [x.flatten().tolist() for x, _, _ in source]
+    batches = [x.flatten().tolist() for x, _, _ in source.batches()]
     assert len(batches) == source.num_batches and all(len(b) == batch for b in batches[:-1])
     return [int(i) for b in batches for i in b]
 

@@ -15,16 +15,18 @@ from kcompile.keras import backend, generators
 from kcompile.keras.callbacks.base import Callback, CallbackList
 
 FILE = "backup.npz"
+DATA = "data/"
 
 
 class BackupAndRestore(Callback):
     """Keeps weights, optimizer state and the state of all random generators after each epoch in ``backup_dir``.
 
     A run of the same script that finds them there goes on behind that epoch, to the same weights as a
-    run that was never stopped: the order of shuffled data, dropout and what other callbacks count (their
-    ``kept``) included. The file appears whole or not at all, and is deleted where training ends (unless
-    ``delete_checkpoint=False``). Weights that several processes hold in parts are written by each into a
-    folder beside the file, and may be read by any number of them.
+    run that was never stopped: the order of shuffled data, where they stand (with ``steps_per_epoch`` in
+    their midst), dropout and what other callbacks count (their ``kept``) included. The file appears whole
+    or not at all, and is deleted where training ends (unless ``delete_checkpoint=False``). Weights that
+    several processes hold in parts are written by each into a folder beside the file, and may be read by
+    any number of them.
     """
 
     def __init__(
@@ -66,9 +68,17 @@ class BackupAndRestore(Callback):
         arrays = {name: v.numpy() for name, v in variables.items() if not checkpoints.split(v)}
         random_arrays, random_state = generators.states()
         counted_arrays, counted = _counts(self._callbacks())
-        state = {"epoch": epoch + 1, "shards": shards, "stopped": self.stopped(), "counts": counted, **random_state}
+        data_arrays, data = self._place()
+        state = {"epoch": epoch + 1, "shards": shards, "stopped": self.stopped(), "counts": counted, "data": data}
+        state |= random_state
         with replacing(self.path) as stream:
-            named: Any = {"state": np.array(json.dumps(state)), **arrays, **random_arrays, **counted_arrays}
+            named: Any = {
+                "state": np.array(json.dumps(state)),
+                **arrays,
+                **random_arrays,
+                **counted_arrays,
+                **data_arrays,
+            }
             np.savez(stream, **named)
         checkpoints.forget(self.folder, but=shards)
 
@@ -84,6 +94,21 @@ class BackupAndRestore(Callback):
     def _callbacks(self) -> list[Callback]:
         runner = self.model._runner
         return runner.callbacks if isinstance(runner, CallbackList) else []
+
+    def _place(self) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+        """Where the data stand, if in their midst."""
+        run = self.model._epochs
+        place = None if run is None else run.place()
+        if place is None:
+            return {}, None
+        taken, (arrays, plain) = place
+        return {f"{DATA}{k}": a for k, a in arrays.items()}, {"taken": taken, **plain}
+
+    def _go_on(self, arrays: dict[str, np.ndarray], place: dict[str, Any] | None) -> None:
+        """Set the data to where they stood."""
+        if place is not None and self.model._epochs is not None:
+            begun = {k.removeprefix(DATA): a for k, a in arrays.items() if k.startswith(DATA)}
+            self.model._epochs.go_on(int(place["taken"]), (begun, place))
 
     def _variables(self) -> list[Any]:
         model = self.model
@@ -112,6 +137,7 @@ class BackupAndRestore(Callback):
         for variable, array in zip(variables, kept, strict=True):
             variable.assign(array)
         generators.set_states(arrays, state)
+        self._go_on(arrays, state.get("data"))
         self._found = {**arrays, "counts": state.get("counts", {})}
         return max(done, int(self.params.get("epochs") or 0)) if state.get("stopped") else done
 

@@ -15,6 +15,7 @@ from kcompile.files import atomic
 from kcompile.keras import backend, config, generators
 from kcompile.keras.distribution.mesh import DeviceMesh, LayoutMap, TensorLayout, list_devices
 from kcompile.keras.distribution.share import Joint, PerBatch, Share, Split
+from kcompile.keras.training.source import Span
 
 BATCH_AXIS = "batch"
 
@@ -234,6 +235,11 @@ def step(make: Callable[[Share], Any]) -> Any:
     if found is None:
         return make(Share())
     return PerBatch(make(Split(found.shards)), make(Joint(found.shards)), found.num_processes)
+
+
+def own_rows() -> Callable[[Span], Span] | None:
+    """What tells which rows of a batch this process computes; None where it is all of them."""
+    return backend.distributed()[0].own_span if active() is not None else None
 
 
 def same_data(**facts: Any) -> None:

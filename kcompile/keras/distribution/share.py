@@ -12,7 +12,8 @@ from typing import Any
 
 from kcompile.errors import TraceError, UnsupportedError, UsageError
 from kcompile.ir import Graph, symbol
-from kcompile.keras import backend, tree
+from kcompile.keras import backend
+from kcompile.keras.training.source import length
 from kcompile.passes.partition import Part, by_rows, by_weights, jointly
 from kcompile.passes.partition import Split as SplitAlong
 from kcompile.tracing.variable import Variable
@@ -23,8 +24,8 @@ BATCH, OWN = symbol("N"), symbol("N_own")
 class Share:
     """One process does everything."""
 
-    def tensors(self, tensors: list[Any]) -> list[Any]:
-        """What the process is given of a batch's tensors."""
+    def tensors(self, tensors: list[Any], whole: int | None) -> list[Any]:
+        """What the process's graph is given of a batch's tensors; where they are its rows already, of ``whole`` rows."""
         return tensors
 
     def place(self, variables: Sequence[Variable], trained: Sequence[Variable], optimizer: Any) -> None:
@@ -88,11 +89,15 @@ class Joint(Share):
 class Split(Joint):
     """The rank computes its rows, nearly as many as each other rank."""
 
-    def tensors(self, tensors: list[Any]) -> list[Any]:
-        lengths = {len(t) for t in tensors if t.ndim}
-        if len(lengths) != 1:
-            raise UsageError(f"distribution: arrays of one batch have {sorted(lengths)} rows; give all the same")
-        return backend.distributed()[0].own_rows(tensors, lengths.pop())
+    def tensors(self, tensors: list[Any], whole: int | None) -> list[Any]:
+        processes = backend.distributed()[0]
+        if whole is None:
+            lengths = {len(t) for t in tensors if t.ndim}
+            if len(lengths) != 1:
+                raise UsageError(f"distribution: arrays of one batch have {sorted(lengths)} rows; give all the same")
+            whole = lengths.pop()
+            tensors = processes.own_rows(tensors, whole)
+        return [*tensors, processes.told(whole)]
 
     def graph(self, graph: Graph, variables: Mapping[str, Variable], trains: bool) -> Graph:
         return by_rows(graph, BATCH, OWN, _splits(variables), self._loss_share(trains))
@@ -109,8 +114,7 @@ class PerBatch:
         self.joint.settle()
 
     def __call__(self, batch: Any) -> Any:
-        rows = max((len(a) for a in tree.leaves(batch) if a is not None and a.ndim), default=0)
-        return (self.split if rows >= self.count else self.joint)(batch)
+        return (self.split if length(batch) >= self.count else self.joint)(batch)
 
 
 class _Traced:

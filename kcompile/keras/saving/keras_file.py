@@ -261,5 +261,5 @@ def _is_saveable(x: Any) -> bool:
 _INTERNAL = frozenset(
     {"_auto_config", "_called_with", "_nodes", "_functional_layers", "_operations", "_graph_nodes", "_stack", "_steps",
      "_inputs_struct", "_outputs_struct", "_tensors", "optimizer", "_compile_arguments", "history", "_runner",
-     "_shared_by"}
+     "_epochs", "_shared_by"}
 )  # fmt: skip

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kcompile.errors import printable
 from kcompile.keras import backend, config, tree
-from kcompile.keras.training.source import Batch, Source
+from kcompile.keras.training.source import Batch, Rows, Source, Span
 from kcompile.keras.training.stored import Stored, is_stored
 
 
@@ -63,7 +63,8 @@ class ArrayData(Source):
     """Arrays, sliced into batches as torch tensors; of those on the disk only the batches are read.
 
     ``shuffle=True`` mixes the samples, ``shuffle="batch"`` only the order of the batches. Without a
-    ``batch_size``, ``steps`` batches hold all samples, or 32 samples make a batch.
+    ``batch_size``, ``steps`` batches hold all samples, or 32 samples make a batch. ``own`` says which rows of a
+    batch this process needs, from where they are in all; None: all of them. Others are not read.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ArrayData(Source):
         shuffle: bool | str = False,
         class_weight: dict[int, float] | None = None,
         steps: int | None = None,
+        own: Callable[[Span], Span] | None = None,
     ):
         if class_weight is not None:
             if sample_weight is not None:
@@ -93,7 +95,7 @@ class ArrayData(Source):
             )
         self.length = lengths.pop()
         self.batch_size = batch_size or (max(math.ceil(self.length / steps), 1) if steps else 32)
-        self.shuffle = shuffle
+        self.shuffle, self.own = shuffle, own
 
     def _sizes(self) -> str:
         sizes = []
@@ -105,30 +107,29 @@ class ArrayData(Source):
     def num_batches(self) -> int:
         return math.ceil(self.length / self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        nested = any(tree.is_nested(part) for part in self.structure)
-        for row in zip(*map(self._column(), self.tensors), strict=False):
-            yield tree.pack_like(self.structure, row) if nested else row  # type: ignore[misc]
-
-    def _column(self) -> Callable[[Any], Iterable[Any]]:
-        """What gives a tensor's batches of one epoch, in the order that all tensors share."""
+    def batches(self, skip: int = 0) -> Iterator[Batch]:
         engine, size = backend.engine(), self.batch_size
+        starts: Sequence[int] = range(0, self.length, size)
         if self.shuffle == "batch":
             starts = (engine.permutation(self.num_batches) * size).tolist()
-            return lambda t: itertools.repeat(None) if t is None else (_tensor(t[i : i + size]) for i in starts)
-        order = engine.permutation(self.length) if self.shuffle else None
+        order = engine.permutation(self.length) if self.shuffle and self.shuffle != "batch" else None
+        return self._read([(i, min(i + size, self.length)) for i in starts[skip:]], order)
 
-        def batches(t: Any) -> Iterable[Any]:
-            if isinstance(t, Stored):
-                return map(as_tensor, t.parts(size, None if order is None else order.numpy()))
-            return itertools.repeat(None) if t is None else engine.parts(t, size, order)
+    def _read(self, spans: list[Span], order: Any) -> Iterator[Batch]:
+        """The batches whose rows lie in these spans of the ``order``."""
+        nested = any(tree.is_nested(part) for part in self.structure)
+        own = spans if self.own is None else [self.own(span) for span in spans]
+        rows = zip(*(_parts(t, own, order) for t in self.tensors), strict=False)
+        for (begin, end), mine, row in zip(spans, own, rows, strict=True):
+            batch = tree.pack_like(self.structure, row) if nested else row
+            yield batch if mine == (begin, end) else Rows.of(batch, end - begin)
 
-        return batches
 
-
-def _tensor(a: Any) -> Any:
-    """Rows of what `ArrayData` holds as a tensor."""
-    return as_tensor(a) if isinstance(a, Stored) else a
+def _parts(t: Any, spans: list[Span], order: Any) -> Iterable[Any]:
+    """The rows of what `ArrayData` holds that lie in each span, as tensors."""
+    if isinstance(t, Stored):
+        return map(as_tensor, t.parts(spans, None if order is None else order.numpy()))
+    return itertools.repeat(None) if t is None else backend.engine().parts(t, spans, order)
 
 
 def _check_weights(y: Any, sample_weight: Any) -> None:

@@ -27,6 +27,7 @@ class Compiling:
         self._loss_tracker: Mean | None = None
         self._steps: dict[str, Any] = {}
         self._runner: Any = None  # the callbacks of the present fit
+        self._epochs: Any = None  # its data
         self._shared_by: Any = None  # the distribution that the steps were made for
         self._compile_arguments: dict[str, Any] = {}
         self.history: History | None = None

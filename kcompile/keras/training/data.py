@@ -8,11 +8,12 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from kcompile.errors import printable
-from kcompile.keras import backend, config, tree
+from kcompile.keras import backend, config, generators, tree
+from kcompile.keras.distribution import distributions
 from kcompile.keras.training.arrays import ArrayData, numeric
 from kcompile.keras.training.parquet import ParquetData, ParquetDataset
 from kcompile.keras.training.py_dataset import PyDataset
-from kcompile.keras.training.source import Batch, Source
+from kcompile.keras.training.source import Batch, Source, packed
 from kcompile.keras.training.sources import IterableData, PyDatasetData, is_loader
 
 
@@ -35,7 +36,8 @@ def make_data(
     if not dataset and not is_loader(x):
         x = numeric(x)
         if any(backend.is_array_like(a) or hasattr(a, "__array__") for a in tree.leaves(x)):
-            return ArrayData(x, numeric(y), numeric(sample_weight), batch_size, shuffle, class_weight, steps)
+            own = distributions.own_rows()
+            return ArrayData(x, numeric(y), numeric(sample_weight), batch_size, shuffle, class_weight, steps, own)
     if not dataset and not hasattr(x, "__iter__"):
         raise ValueError(f"Unrecognized data type: x={printable(x)} (of type {type(x).__name__})")
     known = next((c.__name__ for c in (PyDataset, ParquetDataset) if isinstance(x, c)), "generator")
@@ -67,6 +69,8 @@ class Epochs:
         self.source, self.limit, self.group, self.device = source, limit, group, device
         self.steps = limit or source.num_batches
         self._batches: Iterator[Batch] | None = None
+        self._begun: generators.States | None = None  # of the pass over the data that goes on over epochs
+        self._taken = 0  # batches of it
 
     def epoch(self) -> Generator[tuple[int, list[Batch]], None, None]:
         """(number of the first, batches) for each group of one epoch."""
@@ -88,14 +92,33 @@ class Epochs:
     def _next(self, count: int, restart: bool) -> list[Batch]:
         fresh = self._batches is None
         if self._batches is None:
-            self._batches = iter(self.source)
-            if self.device is not None:
-                self._batches = backend.devices().ahead(self._batches, self.device, tree.flatten, tree.pack_like)
+            self._begin(0)
+        assert self._batches is not None
         batches = list(itertools.islice(self._batches, count))
+        self._taken += len(batches)
         if not batches and restart and not fresh:
             self.close()
             return self._next(count, False)
         return batches
+
+    def _begin(self, skip: int) -> None:
+        """Begin a pass over the data, behind so many batches of it."""
+        self._begun = None if self.limit is None else generators.states()
+        self._batches, self._taken = self.source.batches(skip), skip
+        if self.device is not None:
+            self._batches = backend.devices().ahead(self._batches, self.device, tree.flatten, packed)
+
+    def place(self) -> tuple[int, generators.States] | None:
+        """Where in the data the next epoch begins, if not at their start: how many batches of the pass are behind it,
+        and the states of the generators before the pass, from which it had its order."""
+        return None if self._batches is None or self._begun is None else (self._taken, self._begun)
+
+    def go_on(self, taken: int, begun: generators.States) -> None:
+        """Go on from a `place`; the generators stay as they are. What can't be asked for by number is read and dropped."""
+        now = generators.states()
+        generators.set_states(*begun)
+        self._begin(taken)
+        generators.set_states(*now)
 
     def _ended(self, done: int) -> None:
         self.close()

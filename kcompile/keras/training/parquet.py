@@ -88,18 +88,24 @@ class ParquetData(Source):
     def num_batches(self) -> int:
         return math.ceil(len(self.dataset) / self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def batches(self, skip: int = 0) -> Iterator[Batch]:
         # Drawn here, in fit's thread: there dropout draws from the same generator.
         random = np.random.default_rng(backend.engine().permutation(64).numpy()) if self.shuffle else None
+        return self._read(random, skip)
+
+    def _read(self, random: np.random.Generator | None, skip: int) -> Iterator[Batch]:
+        """The batches, without the first ones, whose rows are read all the same: they mix with those behind them."""
         left: list[np.ndarray] = []
         with contextlib.closing(ahead(self._buffers(random))) as buffers:
             for arrays in buffers:
                 joined = [np.concatenate(pair) for pair in zip(left, arrays, strict=True)] if left else arrays
                 whole = len(joined[0]) // self.batch_size * self.batch_size
-                for start in range(0, whole, self.batch_size):
+                skipped = min(skip * self.batch_size, whole)
+                skip -= skipped // self.batch_size
+                for start in range(skipped, whole, self.batch_size):
                     yield self._batch([a[start : start + self.batch_size] for a in joined])
                 left = [a[whole:] for a in joined]
-        if left and len(left[0]):
+        if left and len(left[0]) and not skip:
             yield self._batch(left)
 
     def _batch(self, arrays: list[np.ndarray]) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -29,10 +30,15 @@ class IterableData(Source):
         except TypeError:  # no length, or one that it can't tell (a DataLoader of an IterableDataset)
             return None
 
-    def __iter__(self) -> Iterator[Batch]:
-        for data in self._running if self._running is not None else iter(self.source):
-            # A torch DataLoader collates each batch into a list.
-            yield tensors(tuple(data) if is_loader(self.source) and isinstance(data, list) else data)
+    def batches(self, skip: int = 0) -> Iterator[Batch]:
+        given = self._running if self._running is not None else iter(self.source)
+        for _ in itertools.islice(given, skip):
+            pass
+        return map(self._batch, given)
+
+    def _batch(self, data: Any) -> Batch:
+        # A torch DataLoader collates each batch into a list.
+        return tensors(tuple(data) if is_loader(self.source) and isinstance(data, list) else data)
 
 
 class PyDatasetData(Source):
@@ -45,12 +51,15 @@ class PyDatasetData(Source):
     def num_batches(self) -> int | None:
         return self.dataset.num_batches
 
-    def __iter__(self) -> Iterator[Batch]:
+    def batches(self, skip: int = 0) -> Iterator[Batch]:
         order = indices(self.dataset)
         if self.shuffle and self.num_batches is not None:
             shuffled = list(order)
             random.shuffle(shuffled)
             order = iter(shuffled)
+        return self._read(itertools.islice(order, skip, None))
+
+    def _read(self, order: Iterator[int]) -> Iterator[Batch]:
         batches = load(self.dataset, order)
         try:
             for index, batch in batches:

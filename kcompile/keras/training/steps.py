@@ -11,6 +11,7 @@ from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.distribution.share import Share
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.keras.training.gradients import differentiated
+from kcompile.keras.training.source import length
 from kcompile.passes.pipeline import TRAIN, optimize
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.tensor import SymbolicTensor, lift
@@ -99,7 +100,7 @@ class Step:
         if kinds != self.kinds:  # most batches are like the one before
             self.prepare(batch)
             self.kinds = kinds
-        tensors = self.share.tensors([a for a in leaves if a is not None])
+        tensors = self.share.tensors([a for a in leaves if a is not None], getattr(batch, "whole", None))
         if self.device is not None:
             tensors = [backend.devices().copied(a, self.device) for a in tensors]
         outputs = self._run(tensors)
@@ -109,7 +110,7 @@ class Step:
         """Trace and generate code for batches of this kind, where what is there does not fit."""
         if self.signature is None or not self.signature.accepts(batch):
             self.signature = Signature(batch) if self.signature is None else self.signature.widen(batch)
-            self.batch_size = max((len(a) for a in tree.leaves(batch) if a is not None and a.ndim), default=1)
+            self.batch_size = length(batch) or 1
             self._compile()
 
     def settle(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -39,15 +39,15 @@ class Stored:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.array[self.start : self.stop], dtype=dtype)
 
-    def parts(self, size: int, order: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """The rows, ``size`` at a time, read as they are asked for, in an ``order`` where one is given."""
+    def parts(self, spans: Iterable[tuple[int, int]], order: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """The rows from each begin to its end, read as they are asked for, in an ``order`` where one is given."""
         _advise(self.array, shuffled=order is not None)
-        for start in range(0, len(self), size):
+        for begin, end in spans:
             if order is None:
-                yield np.asarray(self[start : start + size])
+                yield np.asarray(self[begin:end])
                 continue
             # HDF5 takes rising numbers only, and a disk gives them sooner.
-            rows, back = np.unique(order[start : start + size], return_inverse=True)
+            rows, back = np.unique(order[begin:end], return_inverse=True)
             yield np.asarray(self.array[self.start + rows])[back]
 
 

@@ -124,6 +124,7 @@ class Trainer(OverridableSteps, Compiling):
         history = self.history = History()
         runner = self._runner = _callback_list(callbacks, self, epochs=epochs, steps=run.steps, verbose=verbose)
         runner.append(history)
+        self._epochs = run
         self.stop_training = False
         self._initial_epoch: int | None = None
         runner.call("on_train_begin")
@@ -135,7 +136,7 @@ class Trainer(OverridableSteps, Compiling):
             logs = self._run_epochs(run, runner, verbose, range(first, epochs), validate)
         self.optimizer.finalize_variable_values(self._trained())
         runner.call("on_train_end", logs)
-        self._runner = None
+        self._runner = self._epochs = None
         return history
 
     def _run_epochs(
@@ -291,13 +292,13 @@ class Trainer(OverridableSteps, Compiling):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch as numpy arrays."""
-        batch = next(iter(make_data(x, batch_size=len(tree.flatten(x)[0]))))
+        batch = next(make_data(x, batch_size=len(tree.flatten(x)[0])).batches())
         return _to_numpy(self._step("predict")(batch))
 
     def _on_batch(self, kind: str, x: Any, y: Any, weight: Any, class_weight: Any, return_dict: bool) -> Any:
         size = len(tree.flatten(x)[0])
         self.reset_metrics()
-        self._step(kind)(next(iter(make_data(x, y, weight, size, False, class_weight))))
+        self._step(kind)(next(make_data(x, y, weight, size, False, class_weight).batches()))
         logs = self.get_metrics_result()
         return logs if return_dict else self._in_order(logs)
 
