@@ -118,10 +118,8 @@ class ArrayWriter:
         np.lib.format.write_array_header_1_0(self.stream, told)
 
     def close(self) -> None:
-        end = self.stream.tell()
         self.stream.seek(0)
         self._head(self.rows)
-        self.stream.seek(end)
 
 
 @contextlib.contextmanager
