@@ -11,7 +11,16 @@ import numpy as np
 
 from kcompile.errors import MissingError, ParseError, printable
 from kcompile.ir import DType, Op, dtype
-from kcompile.keras import config, tree
+from kcompile.keras import config, naming, tree
+from kcompile.keras.config import (
+    backend,
+    epsilon,
+    floatx,
+    image_data_format,
+    set_epsilon,
+    set_floatx,
+    set_image_data_format,
+)
 from kcompile.operators import promotion
 from kcompile.tracing import tensor as trace_tensor
 from kcompile.tracing import variable as trace_variable
@@ -99,6 +108,21 @@ FUNCTIONAL = Functional()
 def is_tensor(x: Any) -> bool:
     """True for symbolic tensors and torch tensors."""
     return isinstance(x, SymbolicTensor) or (hasattr(x, "detach") and hasattr(x, "dtype"))
+
+
+def is_keras_tensor(x: Any) -> bool:
+    """True for a tensor of a functional model under construction."""
+    return hasattr(x, "_keras_history")
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Start automatic names anew."""
+    naming.reset()
+
+
+def get_uid(prefix: str = "") -> int:
+    """1 the first time, then 2, ...: a count for each prefix, begun anew by `clear_session`."""
+    return naming.count(prefix)
 
 
 def is_array_like(x: Any) -> bool:
@@ -201,6 +225,13 @@ def is_int_dtype(dtype_name: Any) -> bool:
     """True for integers with and without sign."""
     return dtype(standardize_dtype(dtype_name)).is_integer
 
+
+__all__ = [
+    "Variable", "apply", "backend", "cast_symbolic", "checkpoints", "clear_session", "convert_to_numpy", "convert_to_tensor",
+    "devices", "distributed", "dtype_of", "engine", "epsilon", "floatx", "get_uid", "image_data_format", "is_array_like",
+    "is_float_dtype", "is_int_dtype", "is_keras_tensor", "is_tensor", "launching", "result_type", "seed_engine", "set_epsilon",
+    "set_floatx", "set_image_data_format", "shape_of", "standardize_dtype",
+]  # fmt: skip
 
 trace_tensor.DISPATCH.apply = apply
 trace_tensor.DISPATCH.floatx = config.floatx

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from kcompile.errors import FileFormatError, MissingError, printable
+from kcompile.keras.submodules import submodule
 
 FOLDER = Path("~/.keras/datasets")
 ELSEWHERE = {
@@ -61,9 +61,11 @@ def _absent(name: str) -> Callable[..., Any]:
     return load_data
 
 
-mnist = SimpleNamespace(load_data=_mnist)
-boston_housing = SimpleNamespace(load_data=_housing("boston_housing", "boston_housing.npz"))
-cifar10, cifar100, fashion_mnist, imdb, reuters, california_housing = (
-    SimpleNamespace(load_data=_absent(n))
-    for n in ("cifar10", "cifar100", "fashion_mnist", "imdb", "reuters", "california_housing")
+LOADERS: dict[str, Callable[..., Any]] = {
+    "mnist": _mnist,
+    "boston_housing": _housing("boston_housing", "boston_housing.npz"),
+    **{n: _absent(n) for n in ("cifar10", "cifar100", "fashion_mnist", "imdb", "reuters", "california_housing")},
+}
+mnist, boston_housing, cifar10, cifar100, fashion_mnist, imdb, reuters, california_housing = (
+    submodule(f"{__name__}.{name}", f"The dataset {name}.", load_data=load) for name, load in LOADERS.items()
 )

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 
 _COUNTS: defaultdict[str, int] = defaultdict(int)
+_UIDS: defaultdict[str, int] = defaultdict(int)
 
 
 def to_snake_case(name: str) -> str:
@@ -22,6 +23,12 @@ def auto_name(prefix: str) -> str:
     return f"{prefix}_{count}" if count else prefix
 
 
+def count(prefix: str) -> int:
+    """How often this was asked for ``prefix``, 1 the first time."""
+    _UIDS[prefix] += 1
+    return _UIDS[prefix]
+
+
 def unique(name: str, used: dict[str, int]) -> str:
     """``name`` or ``name_1``, ... where ``used`` counts the names given so far."""
     count = used.get(name, 0)
@@ -32,3 +39,4 @@ def unique(name: str, used: dict[str, int]) -> str:
 def reset() -> None:
     """Start the counts anew (`keras.utils.clear_session`)."""
     _COUNTS.clear()
+    _UIDS.clear()

@@ -8,7 +8,7 @@ import numpy as np
 
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, config, ops
-from kcompile.keras.ops.common import float_dtype, kind, shape_of, tensor
+from kcompile.keras.ops.common import as_sizes, float_dtype, kind, shape_of, tensor
 from kcompile.keras.random_state import SeedGenerator, draw_number, draw_seed
 from kcompile.operators import random as operators
 
@@ -24,33 +24,33 @@ def _float(dtype: Any) -> Any:
 def uniform(shape: Any, minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Uniform numbers in [minval, maxval)."""
     return _run(
-        operators.RandomUniform(tuple(shape), float(minval), float(maxval), _float(dtype), draw_number()), seed=seed
+        operators.RandomUniform(as_sizes(shape), float(minval), float(maxval), _float(dtype), draw_number()), seed=seed
     )
 
 
 def normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Normal numbers."""
     return _run(
-        operators.RandomNormal(tuple(shape), float(mean), float(stddev), _float(dtype), draw_number()), seed=seed
+        operators.RandomNormal(as_sizes(shape), float(mean), float(stddev), _float(dtype), draw_number()), seed=seed
     )
 
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Normal numbers, none further than two deviations from the mean."""
-    made = operators.TruncatedNormal(tuple(shape), float(mean), float(stddev), _float(dtype), draw_number())
+    made = operators.TruncatedNormal(as_sizes(shape), float(mean), float(stddev), _float(dtype), draw_number())
     return _run(made, seed=seed)
 
 
 def randint(shape: Any, minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> Any:
     """Integers in [minval, maxval)."""
     return _run(
-        operators.RandomInteger(tuple(shape), int(minval), int(maxval), ir_dtype(dtype), draw_number()), seed=seed
+        operators.RandomInteger(as_sizes(shape), int(minval), int(maxval), ir_dtype(dtype), draw_number()), seed=seed
     )
 
 
 def dropout(inputs: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
     """A share of the inputs set to 0, the rest divided by what is kept."""
-    shape = None if noise_shape is None else tuple(noise_shape)
+    shape = None if noise_shape is None else as_sizes(noise_shape)
     return _run(operators.Dropout(float(rate), draw_number(), shape), tensor(inputs), seed=seed)
 
 
@@ -81,7 +81,7 @@ def gamma(shape: Any, alpha: Any, dtype: Any = None, seed: Any = None) -> Any:
 
 
 def _gamma(shape: Any, alpha: Any, dtype: Any, seed: Any) -> Any:
-    made = operators.RandomGamma(tuple(shape), draw_number())
+    made = operators.RandomGamma(as_sizes(shape), draw_number())
     return backend.apply(made, [tensor(alpha, _float(dtype)), seed])
 
 
@@ -96,7 +96,7 @@ def beta(shape: Any, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None)
 
 def binomial(shape: Any, counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None) -> Any:
     """How many of ``counts`` trials succeed, each with its probability. Not in ONNX."""
-    made = operators.RandomBinomial(tuple(shape), draw_number())
+    made = operators.RandomBinomial(as_sizes(shape), draw_number())
     kind = _float(dtype)
     return backend.apply(made, [tensor(counts, kind), tensor(probabilities, kind), draw_seed(seed)])
 

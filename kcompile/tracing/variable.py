@@ -127,6 +127,22 @@ class Variable(Operators):
             self.value.__array__()
         return np.asarray(self.numpy(), dtype=dtype)
 
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def _number(self) -> Any:
+        """The one number that it holds; a symbolic tensor, which refuses to be one, inside a trace."""
+        if current_tracer() is not None:
+            return self.value
+        if self.ndim:
+            raise TypeError(
+                f"only a variable of shape () can become a Python number; {self.path!r} has shape {self.shape}"
+            )
+        return self.numpy()
+
     def assign(self, value: Any) -> Any:
         """Set the value (cast to the variable's dtype); returns it."""
         tracer = current_tracer()

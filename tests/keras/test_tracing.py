@@ -56,6 +56,14 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "zeros of a size": lambda self, x, ops: ops.concatenate([x, ops.zeros((ops.shape(x)[0], 2, 4))], axis=1),
     "broadcast to a size": lambda self, x, ops: ops.broadcast_to(self.b, ops.shape(x)) + x,
     "positions": lambda self, x, ops: x + ops.cast(ops.arange(ops.shape(x)[1]), "float32")[None, :, None],
+    "counts that are a tensor": lambda self, x, ops: x
+    * ops.tile(
+        ops.cast(ops.arange(ops.shape(x)[1]) > 1, "float32")[None, :, None],
+        ops.concatenate([ops.expand_dims(ops.shape(x)[0], -1), ops.convert_to_tensor([1, 1])], axis=0),
+    ),
+    "counts by arithmetic": lambda self, x, ops: ops.tile(
+        x, ops.stack([ops.convert_to_tensor(8) // 4, ops.convert_to_tensor(ops.shape(x)[1]) * 1, ops.convert_to_tensor(1)])
+    ),
     "half of the length": lambda self, x, ops: x[:, : ops.shape(x)[1] // 2],
     "unpacking": lambda self, x, ops: ops.stack([x[..., i] for i in range(4)], axis=-1),
     "python loop": lambda self, x, ops: sum([x * i for i in range(3)], x),

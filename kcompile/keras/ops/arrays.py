@@ -6,11 +6,13 @@ import builtins
 from collections.abc import Sequence
 from typing import Any
 
-from kcompile.ir import Dim, dtype
+from kcompile.ir import dtype
 from kcompile.ir.dims import floordiv, product
 from kcompile.keras import config
 from kcompile.keras.ops import elementwise as ew
 from kcompile.keras.ops.common import (
+    as_size,
+    as_sizes,
     axes_tuple,
     common,
     kind,
@@ -35,8 +37,7 @@ def reshape(x: Any, newshape: Any) -> Any:
     """x with its elements in another shape; one entry may be -1 (or None): what the rest leaves."""
     x = tensor(x)
     old = shape_of(x)
-    wanted = [newshape] if isinstance(newshape, (int, Dim)) else list(newshape)
-    wanted = [-1 if d is None else d for d in wanted]
+    wanted = [-1 if d is None else d for d in as_sizes(newshape)]
     free = [i for i, d in enumerate(wanted) if isinstance(d, int) and d == -1]
     if len(free) > 1:
         raise ValueError(f"reshape: only one size of {tuple(wanted)} may be -1")
@@ -44,7 +45,7 @@ def reshape(x: Any, newshape: Any) -> Any:
         rest = product(d for i, d in enumerate(wanted) if i != free[0])
         total = product(old)
         if isinstance(rest, int) and (rest == 0 or (isinstance(total, int) and total % rest)):
-            raise ValueError(f"reshape: a tensor of shape {old} can't take the shape {tuple(newshape)}")
+            raise ValueError(f"reshape: a tensor of shape {old} can't take the shape {as_sizes(newshape)}")
         wanted[free[0]] = floordiv(total, rest)
     return run(shape.Reshape(tuple(wanted)), x)
 
@@ -106,7 +107,7 @@ def broadcast_to(x: Any, shape: Any) -> Any:
     """x repeated along axes of size 1 to fill the shape."""
     from kcompile.operators.shape import Expand
 
-    return run(Expand(tuple(shape)), x)
+    return run(Expand(as_sizes(shape)), x)
 
 
 @op
@@ -163,7 +164,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
 @op
 def tile(x: Any, repeats: Any) -> Any:
     """x repeated so many times along each axis."""
-    counts = (repeats,) if isinstance(repeats, (int, Dim)) else tuple(repeats)
+    counts = as_sizes(repeats)
     missing = rank_of(x) - len(counts)
     x = expand_dims(x, tuple(range(-missing))) if missing < 0 else x
     return run(shape.Tile((1,) * builtins.max(missing, 0) + counts), x)
@@ -175,7 +176,7 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Any:
     if axis is None:
         return repeat(ravel(x), repeats, 0)
     axis = normal_axis(axis, rank_of(x))
-    sizes = list(shape_of(x))
+    sizes, repeats = list(shape_of(x)), as_size(repeats)
     spread = [1] * (len(sizes) + 1)
     spread[axis + 1] = repeats
     tiled = tile(expand_dims(x, axis + 1), spread)
@@ -300,7 +301,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     """An array filled with one number (floatx unless dtype says)."""
-    dims = (shape,) if isinstance(shape, (int, Dim)) else tuple(shape)
+    dims = as_sizes(shape)
     target = _to_dtype(dtype or config.floatx())
     if isinstance(fill_value, (bool, int, float)):
         return run(creation.Fill(dims, fill_value, target))

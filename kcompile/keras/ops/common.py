@@ -6,10 +6,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from kcompile.ir import DType, Op, dtype
+import numpy as np
+
+from kcompile.ir import Dim, DType, Op, dtype
 from kcompile.keras import backend, config, symbolic
 from kcompile.tracing.scope import current_tracer
-from kcompile.tracing.tensor import promoted, weak_dtype
+from kcompile.tracing.sizes import sizes_of
+from kcompile.tracing.tensor import SymbolicTensor, promoted, weak_dtype
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +64,29 @@ def tensor(x: Any, to: Any = None) -> Any:
 def shape_of(x: Any) -> tuple[Any, ...]:
     """Ints and symbolic dims."""
     return backend.shape_of(x)
+
+
+def as_sizes(x: Any) -> tuple[Any, ...]:
+    """A shape (or counts, one an axis) as ints and symbolic sizes: of one of them, of a sequence, of a tensor of them.
+
+    Raises TraceError for a tensor whose values are not known while the model is traced.
+    """
+    if isinstance(x, (int, Dim, np.integer)):
+        return (as_size(x),)
+    if isinstance(x, SymbolicTensor):
+        known = sizes_of(x.value)
+        return tuple(map(as_size, x) if known is None else known.reshape(-1).tolist())
+    if backend.is_tensor(x) or isinstance(x, np.ndarray):
+        return tuple(int(d) for d in x.reshape(-1).tolist())
+    return tuple(map(as_size, x))
+
+
+def as_size(x: Any) -> Any:
+    """One size: an int, a Dim (or None) as it is, a tensor that holds one as that."""
+    if not isinstance(x, SymbolicTensor):
+        return int(x) if backend.is_tensor(x) or isinstance(x, np.integer) else x
+    known = sizes_of(x.value)
+    return x.__index__() if known is None or known.size != 1 else known.item()
 
 
 def rank_of(x: Any) -> int:

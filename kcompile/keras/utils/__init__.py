@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcompile.keras import naming
-from kcompile.keras.backend import standardize_dtype
+from kcompile.keras.backend import clear_session, is_keras_tensor, standardize_dtype
 from kcompile.keras.config import (
     disable_interactive_logging,
     enable_interactive_logging,
@@ -32,16 +31,6 @@ from kcompile.keras.utils.plotting import model_to_dot, plot_model
 from kcompile.keras.utils.sequences import normalize, pad_sequences, to_categorical
 
 Sequence = PyDataset
-
-
-def clear_session(free_memory: bool = True) -> None:
-    """Start automatic names anew."""
-    naming.reset()
-
-
-def is_keras_tensor(x: Any) -> bool:
-    """True for a tensor of a functional model under construction."""
-    return isinstance(x, KerasTensor)
 
 
 def get_source_inputs(tensor: KerasTensor) -> list[KerasTensor]:
