@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from kcompile.errors import FileFormatError, KcompileError, UsageError
-from kcompile.tables.arrow import to_arrow, to_column
 from kcompile.tables.columns import Place
 from kcompile.tables.files import Table, find, open_file
 from kcompile.tables.numpy_files import ArrayWriter
 
 pa = pytest.importorskip("pyarrow")
+arrow, writers = (pytest.importorskip(f"kcompile.tables.{name}") for name in ("arrow", "writers"))
 PAIRS = pa.list_(pa.float32(), 2)
 
 
@@ -60,7 +60,7 @@ COLUMNS: dict[str, tuple[Any, str]] = {
 def test_rows_that_are_no_tensors(case: str) -> None:
     values, words = COLUMNS[case]
     with pytest.raises(UsageError, match=words):
-        to_column(values, Place("f", "x", 10)).shapes()
+        arrow.to_column(values, Place("f", "x", 10)).shapes()
 
 
 # name: (the file's name, what is saved, the error, its words)
@@ -104,4 +104,14 @@ def test_rows_in_any_memory_order_are_written() -> None:
 
 def test_lists_of_lists_of_any_length() -> None:
     rows = [np.ones((2, 3)), np.ones((0, 1)), np.ones((1, 0))]
-    assert to_arrow(rows, ("H", "W")).to_pylist() == [r.tolist() for r in rows]
+    assert arrow.to_arrow(rows, ("H", "W")).to_pylist() == [r.tolist() for r in rows]
+
+
+def test_what_the_writers_refuse() -> None:
+    images = writers.CsvWriter(io.BytesIO())
+    with pytest.raises(UsageError, match="'y' is a fixed_size_list.*CSV can't hold"):
+        images.write({}, {"y": np.ones((1, 2, 2), np.float32)}, {"y": (2, 2)})
+    rows = writers.JsonWriter(io.BytesIO())
+    rows.write({"id": pa.array([1])}, {"y": np.ones(1)}, {"y": ()})
+    with pytest.raises(UsageError, match="column 'id' is string in one file and int64 in those before"):
+        rows.write({"id": pa.array(["1"])}, {"y": np.ones(1)}, {"y": ()})
