@@ -10,9 +10,10 @@ import pytest
 from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
 from tests.distribution.noise import NOISE
 from tests.distribution.ranks import results
+from tests.distribution.worker import reads
 
 ALL = {**CASES, **NOISE}
-JOBS = ("data:cases", "fsdp:cases", "data:operations", "fsdp:memory", "data:refused")
+JOBS = ("data:cases", "fsdp:cases", "data:operations", "fsdp:memory", "data:reads", "data:refused")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,17 @@ def test_each_rank_holds_its_part(two: list[dict[str, Any]]) -> None:
         assert whole > 2_500_000
         assert held <= 0.51 * whole
         assert gathered == 0
+
+
+@pytest.mark.parametrize("shuffle", ["False", "True", "batch"])
+def test_a_rank_reads_its_rows_only(two: list[dict[str, Any]], shuffle: str) -> None:
+    """But for the last batch, of one row, which both compute."""
+    wanted_rows, wanted = reads("")[shuffle]
+    (first, weights), (second, _) = (found["data:reads"][shuffle] for found in two)
+    assert_same(weights, wanted)
+    for one, other, whole in zip(first, second, wanted_rows, strict=True):
+        assert sorted(whole) == sorted({*one, *other}) == list(range(21))
+        assert (len(one), len(other)) == (11, 11)
 
 
 REFUSED = {

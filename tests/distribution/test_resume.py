@@ -114,6 +114,41 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert not (tmp_path / "t.checkpoint").exists()
 
 
+STREAM = """
+def stream(x):
+    while True:
+        for i in np.random.permutation(6):
+            yield x[8 * i : 8 * i + 8], x[8 * i : 8 * i + 8].sum(1)
+
+def train(model):"""
+ARRAYS = "model.fit(x, x.sum(1), batch_size=8,"
+
+
+@pytest.mark.parametrize(
+    ("options", "streamed"),
+    [
+        pytest.param(DATA, False, id="data-arrays"),
+        pytest.param(FSDP, False, id="fsdp-arrays", marks=slow),
+        pytest.param(DATA, True, id="data-generator", marks=slow),
+        pytest.param(FSDP, True, id="fsdp-generator"),
+    ],
+)
+def test_epochs_that_stop_in_the_midst_of_the_data_go_on_there(
+    tmp_path: Path, options: tuple[str, ...], streamed: bool
+) -> None:
+    """The third of them ends behind four of six batches, a stream is not begun anew at all."""
+    script = SCRIPT.replace("epochs=6,", "epochs=6, steps_per_epoch=4,")
+    if streamed:
+        script = script.replace("\ndef train(model):", STREAM).replace(ARRAYS, "model.fit(stream(x),")
+    (tmp_path / "t.py").write_text(script)
+    assert kcompile(tmp_path, *options, "-o", "whole.keras").returncode == 0
+    assert kcompile(tmp_path, *options, "--set", "KILL=(0, 3, 'save')").returncode == 6
+    resumed = kcompile(tmp_path, *options, "--resume", "-o", "resumed.keras")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Epoch 4/6" in resumed.stderr and "Epoch 3/6" not in resumed.stderr
+    assert_same(tmp_path / "whole.keras", tmp_path / "resumed.keras")
+
+
 @slow
 @pytest.mark.parametrize(
     ("before", "after"),

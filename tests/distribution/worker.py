@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import pickle
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
 
 from kcompile import keras
 from kcompile.engine import collectives, distributed
@@ -83,7 +86,44 @@ def refused(kind: str) -> dict[str, str]:
     return found
 
 
-JOBS = {f.__name__: f for f in (cases, operations, memory, refused)}
+class Counting(np.memmap):
+    """An array on the disk that remembers which of its rows were asked for."""
+
+    asked: ClassVar[list[int]] = []
+
+    def __getitem__(self, rows: Any) -> Any:
+        self.asked.extend(np.arange(len(self))[rows].tolist())
+        return np.asarray(super().__getitem__(rows))
+
+
+def asked(function: Any, *arguments: Any, **options: Any) -> list[int]:
+    """Which rows a call reads."""
+    Counting.asked.clear()
+    function(*arguments, **options)
+    return Counting.asked[:]
+
+
+def reads(kind: str) -> dict[str, Any]:
+    """Rows that an epoch of 21 in batches of 4, an evaluation and a prediction read; weights after the epoch."""
+    found = {}
+    for shuffle in (False, True, "batch"):
+        with tempfile.TemporaryFile() as file:
+            x: Any = Counting(file, np.float32, "w+", shape=(21, 3))
+            np.copyto(x, np.random.default_rng(0).standard_normal(x.shape))
+            keras.utils.set_random_seed(1)
+            model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
+            model.compile("adam", "mse")
+            y = np.ones((21, 2))
+            rows = [
+                asked(model.fit, x, y, batch_size=4, shuffle=shuffle, verbose=0),
+                asked(model.evaluate, x, y, batch_size=4, verbose=0),
+                asked(model.predict, x, batch_size=4, verbose=0),
+            ]
+            found[str(shuffle)] = rows, [v.numpy() for v in model.variables]
+    return found
+
+
+JOBS = {f.__name__: f for f in (cases, operations, memory, reads, refused)}
 
 
 def main(folder: str, *jobs: str) -> None:
