@@ -109,7 +109,7 @@ def test_lists_of_lists_of_any_length() -> None:
 
 def test_what_the_writers_refuse() -> None:
     images = writers.CsvWriter(io.BytesIO())
-    with pytest.raises(UsageError, match="'y' is a fixed_size_list.*CSV can't hold"):
+    with pytest.raises(UsageError, match=r"'y' is a fixed_size_list.*CSV can't hold"):
         images.write({}, {"y": np.ones((1, 2, 2), np.float32)}, {"y": (2, 2)})
     rows = writers.JsonWriter(io.BytesIO())
     rows.write({"id": pa.array([1])}, {"y": np.ones(1)}, {"y": ()})
