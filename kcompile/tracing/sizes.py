@@ -6,6 +6,7 @@ An operator's attribute needs the sizes themselves.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ def sizes_of(value: Value) -> np.ndarray | None:
     """The ints and sizes that an integer tensor holds, as an array of objects; None where they are not known."""
     if not value.type.dtype.is_integer or not all(isinstance(d, int) for d in value.type.shape):
         return None
-    if int(np.prod(value.type.shape)) > MOST:
+    if math.prod(int(d) for d in value.type.shape) > MOST:
         return None
     op = value.op
     if isinstance(op, Constant):

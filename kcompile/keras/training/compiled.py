@@ -9,6 +9,7 @@ from kcompile.keras import metrics as metrics_module
 from kcompile.keras import ops, tree
 from kcompile.keras.losses.base import Loss, LossFunctionWrapper
 from kcompile.keras.metrics.base import Mean, MeanMetricWrapper, Metric
+from kcompile.tracing.variable import Variable
 
 
 class CompiledLoss:
@@ -26,25 +27,26 @@ class CompiledLoss:
             return
         count = len(tree.flatten(y_pred))
         given = _per_output(self.user_loss, y_pred, self.output_names, "loss")
-        pairs = zip(tree.flatten(_like(y_true, y_pred, "y", self.output_names)), tree.flatten(y_pred), strict=False)
-        self._losses = [_loss_object(x, *pair) for x, pair in zip(given, pairs, strict=False)]
+        if len(given) != count:
+            raise ValueError(f"compile got {len(given)} losses for a model with {count} outputs")
+        truths = _truths(y_true, y_pred, self.output_names, given)
+        pairs = zip(truths, tree.flatten(y_pred), strict=True)
+        self._losses = [_loss_object(x, *pair) for x, pair in zip(given, pairs, strict=True)]
         self._weights = _per_output(self.user_weights, y_pred, self.output_names, "loss_weights")
-        if len(self._losses) != count:
-            raise ValueError(f"compile got {len(self._losses)} losses for a model with {count} outputs")
-        if sum(loss is not None for loss in self._losses) > 1:
-            names = self.output_names or [f"output_{i}" for i in range(count)]
-            for i, (name, loss) in enumerate(zip(names, self._losses, strict=True)):
-                if loss is not None:
-                    self.trackers[i] = Mean(name=f"{name}_loss")
+        tracked = [i for i, loss in enumerate(self._losses) if loss is not None]
+        if len(tracked) > 1:
+            names = _labels(y_pred, self.output_names)
+            if isinstance(self.user_loss, dict) and isinstance(y_pred, dict):
+                order = list(self.user_loss)  # that in which they were given
+                tracked.sort(key=lambda i: order.index(names[i]))
+            self.trackers = {i: Mean(name=f"{names[i]}_loss") for i in tracked}
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         self.build(y_true, y_pred)
         assert self._losses is not None
-        truths = tree.flatten(_like(y_true, y_pred, "y", self.output_names))
+        truths = _truths(y_true, y_pred, self.output_names, self._losses)
         outputs = tree.flatten(y_pred)
         weights = _weights(sample_weight, y_pred, self.output_names)
-        if len(truths) != len(outputs):
-            raise ValueError(f"the targets hold {len(truths)} arrays, the model has {len(outputs)} outputs")
         total: Any = None
         for i, (loss, truth, output, weight) in enumerate(zip(self._losses, truths, outputs, weights, strict=True)):
             if loss is None:
@@ -62,10 +64,11 @@ class CompiledLoss:
         return list(self.trackers.values())
 
 
-class CompiledMetrics:
-    """The metrics of all outputs, weighted and not."""
+class CompiledMetrics(Metric):
+    """The metrics of all outputs, weighted and not, as one metric whose result is a dict."""
 
     def __init__(self, metrics: Any, weighted_metrics: Any = None, output_names: list[str] | None = None):
+        super().__init__(name="compile_metrics")
         self.user, self.user_weighted, self.output_names = metrics, weighted_metrics, output_names
         self._rows: list[tuple[int, bool, Metric, str]] | None = None
 
@@ -73,11 +76,11 @@ class CompiledMetrics:
         """Make the metrics for outputs of these shapes ('accuracy' depends on them)."""
         if self._rows is not None:
             return
-        outputs, truths = tree.flatten(y_pred), tree.flatten(_like(y_true, y_pred, "y", self.output_names))
-        names = self.output_names or [f"output_{i}" for i in range(len(outputs))]
+        outputs, names = tree.flatten(y_pred), _labels(y_pred, self.output_names)
         rows = []
         for given, weigh in ((self.user, False), (self.user_weighted, True)):
             per_output = _per_output(given, y_pred, self.output_names, "metrics", lists=True)
+            truths = _truths(y_true, y_pred, self.output_names, per_output)
             for i, wanted in enumerate(per_output):
                 for item in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
                     if item is not None:
@@ -88,14 +91,25 @@ class CompiledMetrics:
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self.build(y_true, y_pred)
-        truths, outputs = tree.flatten(_like(y_true, y_pred, "y", self.output_names)), tree.flatten(y_pred)
+        outputs, rows = tree.flatten(y_pred), self._rows or []
+        measured = {i for i, *_ in rows}
+        wanted = [True if i in measured else None for i in range(len(outputs))]
+        truths = _truths(y_true, y_pred, self.output_names, wanted)
         weights = _weights(sample_weight, y_pred, self.output_names)
-        for i, weigh, metric, _ in self._rows or []:
+        for i, weigh, metric, _ in rows:
             metric.update_state(truths[i], outputs[i], sample_weight=weights[i] if weigh else None)
 
     @property
     def metrics(self) -> list[Metric]:
         return [metric for _, _, metric, _ in self._rows or []]
+
+    @property
+    def variables(self) -> list[Variable]:
+        return [v for metric in self.metrics for v in metric.variables]
+
+    def reset_state(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
 
     def result(self) -> dict[str, Any]:
         """Values by name."""
@@ -170,6 +184,31 @@ def _weights(sample_weight: Any, y_pred: Any, names: list[str] | None) -> list[A
     count = len(tree.flatten(y_pred))
     weights = tree.flatten(_like(sample_weight, y_pred, "sample_weight", names))
     return weights * count if len(weights) == 1 else weights
+
+
+def _labels(y_pred: Any, names: list[str] | None) -> list[str]:
+    """What the outputs are called in logs: by the keys of a dict, else by the layers that make them."""
+    outputs = tree.flatten(y_pred)
+    if isinstance(y_pred, dict) and len(y_pred) == len(outputs):
+        return [str(k) for k in tree.sorted_keys(y_pred)]
+    return names or [f"output_{i}" for i in range(len(outputs))]
+
+
+def _truths(y: Any, y_pred: Any, names: list[str] | None, wanted: list[Any]) -> list[Any]:
+    """Targets in the order of the outputs; those for which ``wanted`` holds nothing (no loss, say) may be left out."""
+    used, labels = [bool(w) for w in wanted], _labels(y_pred, names)
+    if isinstance(y, dict) and len(used) > 1:
+        missing = [k for k, u in zip(labels, used, strict=True) if u and k not in y]
+        if missing:
+            raise ValueError(f"y has no entry for the output {missing[0]!r}")
+        return [y.get(k) for k in labels]
+    flat = tree.flatten(y)
+    if len(flat) == len(used):
+        return flat
+    if len(flat) != sum(used):
+        raise ValueError(f"the targets hold {len(flat)} arrays, the model has {len(used)} outputs")
+    rest = iter(flat)
+    return [next(rest) if u else None for u in used]
 
 
 def _like(y: Any, y_pred: Any, what: str, names: list[str] | None) -> Any:

@@ -70,7 +70,8 @@ class Compiling:
             self.optimizer = optimizers_module.LossScaleOptimizer(given, name="loss_scale_optimizer")
         names = self._names_of_outputs()
         self._compiled_loss = CompiledLoss(loss, loss_weights, names) if loss is not None else None
-        self._compiled_metrics = CompiledMetrics(metrics, weighted_metrics, names)
+        given_any = metrics is not None or weighted_metrics is not None
+        self._compiled_metrics = CompiledMetrics(metrics, weighted_metrics, names) if given_any else None
         self._loss_tracker = Mean(name="loss")
         self._compile_arguments = {
             "optimizer": given,
@@ -114,10 +115,9 @@ class Compiling:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The loss tracker, trackers of several losses, the compiled metrics, and those that the model holds."""
-        found: list[Metric] = [self._loss_tracker] if self._loss_tracker is not None else []
+        """The loss tracker, all compiled metrics as one, trackers of several losses, and what the model holds."""
+        found: list[Metric] = [m for m in (self._loss_tracker, self._compiled_metrics) if m is not None]
         found += self._compiled_loss.metrics if self._compiled_loss is not None else []
-        found += self._compiled_metrics.metrics if self._compiled_metrics is not None else []
         return tracking.unique(m for part in (found, tracking.held(self, Metric)) for m in part)
 
     @property
@@ -130,26 +130,22 @@ class Compiling:
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Values so far by name, as Python numbers."""
-        found = {m.name: m.result() for m in self.metrics if m not in self._metric_objects()}
-        if self._compiled_metrics is not None:
-            found.update(self._compiled_metrics.result())
+        found = flat_logs({m.name: m.result() for m in self.metrics})
         return {k: number(found[k]) for k in sorted(found)}
 
     def _logs_of(self, kind: str) -> dict[str, Any]:
         """What an epoch logs: the metrics, or what the model's own step returned where that is something else."""
         result, own = self.get_metrics_result(), getattr(self._steps.get(kind), "logs", None)
-        if isinstance(own, dict) and set(own) != set(result):
-            return {k: number(v) for k, v in own.items()}
-        return result
+        if not isinstance(own, dict):
+            return result
+        logs = flat_logs(own)
+        return result if set(logs) == set(result) else {k: number(v) for k, v in logs.items()}
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
         """Values in the order of `metrics_names`, those under other names behind; one alone as a number."""
         names = [n for n in self.metrics_names if n in logs]
         values = [logs[k] for k in dict.fromkeys([*names, *logs])]
         return values[0] if len(values) == 1 else values
-
-    def _metric_objects(self) -> list[Metric]:
-        return self._compiled_metrics.metrics if self._compiled_metrics is not None else []
 
     # ---- loss and metrics of a batch
 
@@ -176,6 +172,12 @@ class Compiling:
         """Update the compiled metrics."""
         if y is not None and self._compiled_metrics is not None:
             self._compiled_metrics.update_state(y, y_pred, sample_weight)
+
+
+def flat_logs(logs: dict[str, Any]) -> dict[str, Any]:
+    """Values by name, those of a metric with several (the compiled ones) by their own names."""
+    parts = (v if isinstance(v, dict) else {k: v} for k, v in logs.items())
+    return {k: v for part in parts for k, v in part.items()}
 
 
 def number(value: Any) -> Any:
