@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MethodType, SimpleNamespace
@@ -306,11 +307,17 @@ def run_op(
         )
         outputs = lower(graph, device=device)(*(x for x in tensors if x is not None))
         return outputs if isinstance(results, tuple) else outputs[0]
-    outputs = op.infer(*types)
+    outputs = _inferred(op, types)
     device = device or next((x.device for x in tensors if x is not None), None)
     results = outputs if isinstance(outputs, tuple) else (outputs,)
     context = Running(types, results, sizes, device, region_function)
     return op.torch(context, *tensors)
+
+
+@functools.lru_cache(maxsize=1024)
+def _inferred(op: Op, types: tuple[Type | None, ...]) -> Any:
+    """`Op.infer`, which a loop of eager calls asks the same again and again."""
+    return op.infer(*types)
 
 
 def tensor_type(tensor: torch.Tensor) -> Type:

@@ -16,6 +16,7 @@ from kcompile.keras.call_context import CONTEXT, CallContext
 from kcompile.keras.layers import signature
 from kcompile.keras.layers.call_inputs import called_with
 from kcompile.keras.layers.configuration import Configurable
+from kcompile.keras.layers.state import LOSING
 from kcompile.keras.stateless import StatelessLayer
 from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import current_tracer, name_scope, tracing
@@ -183,9 +184,10 @@ class Layer(Configurable, StatelessLayer):
         masks = bound.fill_masks()
         if self.is_model and self._called_with is None:
             self._called_with = called_with(bound.inputs)
-        if outer is None:
-            for layer in self._flatten_layers():
+        if outer is None and LOSING:
+            for layer in LOSING.intersection(self._flatten_layers()):
                 layer._loss_tensors.clear()
+                LOSING.discard(layer)
         compute = ir_dtype(self.compute_dtype)
         cast = compute if self.autocast and compute.is_float else None
         with self._scope(), trace_variable.autocast(cast):

@@ -25,24 +25,42 @@ def call_parameters(cls: Any) -> list[str]:
     return list(_call_signature(cls).parameters)
 
 
+@functools.lru_cache(maxsize=1024)
+def _takes_any_name(cls: Any) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in _call_signature(cls).parameters.values())
+
+
+@functools.lru_cache(maxsize=1024)
+def _masked_parameters(cls: Any) -> list[tuple[str, str]]:
+    """Parameters of ``call``, each with the one that takes its mask, where there is one."""
+    names = call_parameters(cls)
+    takers = [(n, "mask" if i == 0 and "mask" in names else f"{n}_mask") for i, n in enumerate(names)]
+    return [(name, taker) for name, taker in takers if taker in names]
+
+
 class Bound:
     """The arguments of one layer call."""
 
     def __init__(self, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]):
-        self.signature = _call_signature(type(layer))  # type: ignore[arg-type]
-        self.layer = layer
-        kwargs = dict(kwargs)
-        names = self.signature.parameters
-        loose = any(p.kind is p.VAR_KEYWORD for p in names.values())
+        cls: Any = type(layer)
+        self.cls = cls
+        self.signature = _call_signature(cls)
+        names, loose, kwargs = self.signature.parameters, _takes_any_name(cls), dict(kwargs)
         self._training = kwargs.pop("training", None) if "training" not in names and not loose else None
         if "mask" not in names and not loose:
             kwargs.pop("mask", None)
         try:
-            bound = self.signature.bind(*args, **kwargs)
+            self._bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{type(layer).__name__}.call(): {error}") from error
-        self.args: tuple[Any, ...] = bound.args
-        self.kwargs: dict[str, Any] = bound.kwargs
+            raise TypeError(f"{cls.__name__}.call(): {error}") from error
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return self._bound.args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return self._bound.kwargs
 
     @property
     def takes_mask(self) -> bool:
@@ -50,23 +68,23 @@ class Bound:
 
     def named(self) -> dict[str, Any]:
         """Arguments by parameter name."""
-        return dict(self.signature.bind(*self.args, **self.kwargs).arguments)
+        return dict(self._bound.arguments)
 
     @property
     def inputs(self) -> Any:
         """The first argument."""
-        return self.args[0] if self.args else next(iter(self.kwargs.values()), None)
+        args = self.args
+        return args[0] if args else next(iter(self.kwargs.values()), None)
 
     def convert(self, function: Callable[[Any], Any]) -> None:
         """Apply ``function`` to every leaf of the arguments."""
-        self.args = tree.map_structure(function, self.args)
-        self.kwargs = tree.map_structure(function, self.kwargs)
+        found = self._bound.arguments.items()
+        self._bound.arguments = {name: tree.map_structure(function, value) for name, value in found}  # type: ignore[assignment]
 
     def training(self, outer: bool | None) -> bool | None:
         """Decide training: the call's own argument, else the outer call's; filled into the arguments."""
         parameters = self.signature.parameters
-        named = self.named()
-        value = named.get("training", self._training)
+        value = self._bound.arguments.get("training", self._training)
         if value is None:
             value = outer
         if value is None and "training" in parameters:
@@ -78,28 +96,22 @@ class Bound:
 
     def fill_masks(self) -> list[Any]:
         """Masks of the tensors in the first argument; also put into absent mask parameters."""
-        named = self.named()
         masks = [getattr(x, "_keras_mask", None) for x in tree.leaves(self.inputs)]
-        names = list(self.signature.parameters)
-        for i, name in enumerate(names):
-            value = named.get(name)
-            parameter = "mask" if i == 0 and "mask" in names else f"{name}_mask"
-            if parameter in names and named.get(parameter) is None and value is not None:
+        for name, parameter in _masked_parameters(self.cls):
+            value = self._bound.arguments.get(name)
+            if value is not None and self._bound.arguments.get(parameter) is None:
                 own = tree.map_structure(lambda x: getattr(x, "_keras_mask", None), value)
                 if any(m is not None for m in tree.leaves(own)):
                     self._set(parameter, own)
-        given = self.named().get("mask")
+        given = self._bound.arguments.get("mask")
         if given is not None and backend.is_tensor(given):
             masks = [given, *masks[1:]]
         return masks
 
     def _set(self, name: str, value: Any) -> None:
-        arguments = self.signature.bind(*self.args, **self.kwargs)
-        arguments.arguments[name] = value
-        order = list(self.signature.parameters)
-        arguments.arguments = dict(sorted(arguments.arguments.items(), key=lambda kv: order.index(kv[0])))
-        # A parameter set out of turn leaves gaps before it, which BoundArguments passes by keyword.
-        self.args, self.kwargs = arguments.args, arguments.kwargs
+        # In the signature's order: BoundArguments passes what comes after a gap by keyword.
+        found = {**self._bound.arguments, name: value}
+        self._bound.arguments = {n: found[n] for n in self.signature.parameters if n in found}  # type: ignore[assignment]
 
 
 def bind(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:

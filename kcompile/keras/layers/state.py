@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from kcompile.keras.layers import tracking
 from kcompile.tracing import variable as trace_variable
 from kcompile.tracing.scope import tracing
 from kcompile.tracing.variable import Variable
+
+# Layers that hold losses of a call: few have any, and a call clears those of the call before.
+LOSING: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class LayerState:
@@ -163,9 +167,14 @@ class LayerState:
 
     # ---- losses
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has not been called."""
+        return {**vars(self), "_loss_tensors": []}
+
     def add_loss(self, loss: Any) -> None:
         """Add a scalar tensor (or a list of them) to the loss of the model this layer is in."""
         self._loss_tensors.extend(loss if isinstance(loss, (list, tuple)) else [loss])
+        LOSING.add(self)
 
     @property
     def losses(self) -> list[Any]:
