@@ -67,7 +67,7 @@ COLUMNS: dict[str, tuple[list[Any], int, dict[str, Any], dict[str, Any], np.ndar
     "small integers": (["N"], files.INT8, {"x": np.arange(COUNT)}, {}, np.arange(COUNT, dtype=np.int8)),
     "text": (["N"], files.STRING, {"x": [f"row {i}" for i in range(COUNT)]}, {}, np.array([f"row {i}" for i in range(COUNT)])),
     "categories": (["N"], files.STRING, {"x": pa.array(list("abc" * 8)[:COUNT]).dictionary_encode()}, {}, np.array(list("abc" * 8)[:COUNT])),
-    "one batch size": ([4, 3], files.FLOAT, {"x": fixed(VALUES)}, {}, VALUES),
+    "one batch size": ([5, 3], files.FLOAT, {"x": fixed(VALUES)}, {}, VALUES),
 }  # fmt: skip
 
 
@@ -92,8 +92,11 @@ def test_rows_of_different_lengths_run_with_their_own(workers: int, tmp_path: Pa
 
 
 @pytest.mark.torchless
-def test_rows_of_different_images(tmp_path: Path) -> None:
-    images = [np.full((h, w, 2), h + w, np.float32) for h, w in [(1, 2), (3, 1), (1, 2), (2, 2), (0, 2)]]
+@pytest.mark.parametrize(
+    "sizes", [[(1, 2), (3, 1), (1, 2), (2, 2), (0, 2)], [(2, 1), (2, 3), (2, 1)]], ids=["all", "widths"]
+)
+def test_rows_of_different_images(sizes: list[tuple[int, int]], tmp_path: Path) -> None:
+    images = [np.full((h, w, 2), h + w, np.float32) for h, w in sizes]
     column = pa.array([i.tolist() for i in images], pa.list_(pa.list_(pa.list_(pa.float32(), 2))))
     model = files.identity(tmp_path, files.FLOAT, ["N", "H", "W", 2])
     kcompile.predict_file(model, save(tmp_path / "data.parquet", x=column), tmp_path / "out.parquet")
@@ -178,6 +181,7 @@ ERRORS: dict[str, tuple[Any, dict[str, Any], dict[str, Any], type[KcompileError]
     "wrong length": (files.double, lists([1.0, 2, 3], [1.0]), {}, UsageError, ("column 'x', row 1", "[N, 3]", "[1, 1]")),
     "uneven": (lambda d: files.identity(d, files.FLOAT, ["N", "H", "W"]), lists([[1.0]], [[1.0], [2.0, 3]]), {}, UsageError,
                ("column 'x', row 1", "different lengths")),
+    "another image": (lambda d: files.identity(d, files.FLOAT, ["N", 2, 4]), {"x": fixed(IMAGES)}, {}, UsageError, ("column 'x', row 0", "[1, 4, 2]")),
     "text for numbers": (files.double, lists(["a", "b", "c"]), {}, UsageError, ("column 'x', row 0", "wants float32")),
     "numbers for text": (lambda d: files.identity(d, files.STRING, ["N"]), {"x": [1, 2]}, {}, UsageError, ("column 'x', row 0", "wants object")),
     "too large": (lambda d: files.identity(d, files.INT8, ["N"]), {"x": [1, 2, 300]}, {}, UsageError, ("column 'x', row 2", "300")),
@@ -255,6 +259,36 @@ def test_no_files(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"no such file|no file of a table"):
         kcompile.predict_file(files.double(tmp_path), source, "o.parquet")
+
+
+def _summed(folder: Path) -> Path:
+    """y = the sum over rows, x: [N, 3]."""
+    node = helper.make_node("ReduceSum", ["x", "axes"], ["y"])
+    ends = [files.end("x", ["N", 3])], [files.end("y", [1, 3])]
+    return files.write(folder / "m.onnx", [node], *ends, axes=np.array([0]))
+
+
+def _uneven(folder: Path) -> Path:
+    """y = a row of two batch sizes."""
+    node = helper.make_node("Concat", ["x", "z"], ["y"], axis=0)
+    ends = [files.end("x", [2, 3]), files.end("z", [3, 3])], [files.end("y", [5, 3])]
+    return files.write(folder / "m.onnx", [node], *ends)
+
+
+# name: (the model, options of predict_file, words of the error)
+MODELS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "no rows come out": (_summed, {}, "output 'y' has 1 rows for 4: it is not a row of each row"),
+    "several batch sizes": (_uneven, {}, r"inputs have different numbers of rows: \[2, 3\]"),
+    "columns of .npy": (files.double, {"columns": {"x": "a"}}, r"a \.npy file is one input"),
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_models_that_do_not_fit(case: str, tmp_path: Path) -> None:
+    model, options, words = MODELS[case]
+    np.save(tmp_path / "x.npy", VALUES)
+    with pytest.raises(UsageError, match=words):
+        kcompile.predict_file(model(tmp_path), tmp_path / "x.npy", tmp_path / "y.npy", batch_size=4, **options)
 
 
 @pytest.mark.torchless
