@@ -13,7 +13,6 @@ from kcompile.keras.layers.einsum import EinsumDense
 from kcompile.keras.layers.parameters import get_parameters, serialized
 from kcompile.keras.random_state import SeedGenerator
 from kcompile.keras.saving.serialization import serialize_keras_object
-from kcompile.tracing.scope import name_scope
 
 
 class ProjectedAttention(Layer):
@@ -117,8 +116,7 @@ class ProjectedAttention(Layer):
         return self._built(made, (*shape[:-1], heads, size))
 
     def _built(self, layer: EinsumDense, shape: Any) -> EinsumDense:
-        with name_scope(layer.name):
-            layer.build(shape)
+        layer.build(shape)
         return layer
 
     # ---- the call

@@ -99,7 +99,7 @@ class RNN(Layer):
         sequence, output, last = self._over_time(sequences, states, mask, training)
         flat = tree.flatten(last)
         for variable, value in zip(self._kept_states, flat, strict=False):
-            variable.assign(value)
+            variable.assign(ops.reshape(value, variable.shape))  # a trace's batch has a free size
         result = sequence if self.return_sequences else output
         return [result, *last] if self.return_state else result
 

@@ -80,6 +80,8 @@ class CompiledMetrics(Metric):
         rows = []
         for given, weigh in ((self.user, False), (self.user_weighted, True)):
             per_output = _per_output(given, y_pred, self.output_names, "metrics", lists=True)
+            if not any(per_output):
+                continue
             truths = _truths(y_true, y_pred, self.output_names, per_output)
             for i, wanted in enumerate(per_output):
                 for item in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
@@ -92,6 +94,8 @@ class CompiledMetrics(Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self.build(y_true, y_pred)
         outputs, rows = tree.flatten(y_pred), self._rows or []
+        if not rows:
+            return
         measured = {i for i, *_ in rows}
         wanted = [True if i in measured else None for i in range(len(outputs))]
         truths = _truths(y_true, y_pred, self.output_names, wanted)
