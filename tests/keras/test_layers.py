@@ -365,6 +365,19 @@ def test_stateful_lstm() -> None:
         keras.layers.LSTM(3, stateful=True)(keras.Input((5, 4)))
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_stateful_layers_train(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    losses, x, y = [], numbers((6, 5, 4)), numbers((6, 3), 1)
+    for room in (keras, real):
+        start = room.Input(batch_shape=(2, 5, 4))
+        model = room.Model(start, getattr(room.layers, kind)(3, stateful=True)(start))
+        model.set_weights([0.3 * numbers(w.shape, i) for i, w in enumerate(model.weights)])
+        model.compile(room.optimizers.SGD(0.1), "mse")
+        losses.append(model.fit(x, y, batch_size=2, epochs=3, shuffle=False, verbose=0).history["loss"])
+    same(np.array(losses[0]), np.array(losses[1]))
+    assert "eagerly" not in capfd.readouterr().err
+
+
 def test_lstm_cell() -> None:
     ours, theirs = pair("LSTMCell", units=3, name="cell")
     assert plain(ours.get_config()) == plain(theirs.get_config())

@@ -51,3 +51,27 @@ def test_a_variable_as_a_number(kind: Any, value: Any) -> None:
                 kind(variable)
     else:
         assert kind(ours) == kind(theirs)
+
+
+S, IMAGE = (5, 4), (8, 8, 3)
+PATHS: dict[str, tuple[Any, Any]] = {
+    "MultiHeadAttention": (S, lambda k, x: k.layers.MultiHeadAttention(2, 3)(x, x)),
+    "GroupQueryAttention": (S, lambda k, x: k.layers.GroupQueryAttention(3, 2, 1)(x, x)),
+    "Bidirectional": (S, lambda k, x: k.layers.Bidirectional(k.layers.LSTM(3))(x)),
+    "TimeDistributed": (S, lambda k, x: k.layers.TimeDistributed(k.layers.Dense(3))(x)),
+    "RNN of cells": (S, lambda k, x: k.layers.RNN([k.layers.GRUCell(2), k.layers.LSTMCell(3)])(x)),
+    "SpectralNormalization": (S, lambda k, x: k.layers.SpectralNormalization(k.layers.Dense(3))(x)),
+    "SeparableConv2D": (IMAGE, lambda k, x: k.layers.SeparableConv2D(3, 2)(x)),
+    "nested": (S, lambda k, x: k.Sequential([k.layers.Dense(2), k.layers.BatchNormalization()], name="inner")(x)),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_of_weights(name: str) -> None:
+    shape, build = PATHS[name]
+    found = []
+    for room in (keras, real):
+        room.utils.clear_session()
+        start = room.Input(shape)
+        found.append([w.path for w in room.Model(start, build(room, start)).weights])
+    assert found[0] == found[1]

@@ -8,7 +8,6 @@ from typing import Any
 from kcompile.keras import ops, tree
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
-from kcompile.tracing.scope import name_scope
 
 
 class Wrapper(Layer):
@@ -21,8 +20,7 @@ class Wrapper(Layer):
         self.layer = layer
 
     def build(self, input_shape: Any = None) -> None:
-        with name_scope(self.layer.name):
-            self.layer._ensure_built(input_shape)
+        self.layer._ensure_built(input_shape)
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
@@ -122,8 +120,7 @@ class Bidirectional(Wrapper):
 
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:  # type: ignore[override]
         for layer in (self.forward_layer, self.backward_layer):
-            with name_scope(layer.name):
-                layer._ensure_built(sequences_shape)
+            layer._ensure_built(sequences_shape)
         if self._initial_weights is not None:
             self.set_weights(self._initial_weights)
             self._initial_weights = None
