@@ -116,6 +116,14 @@ def test_residual_network_reaches_its_goal() -> None:
     assert found >= max(machine, 0.99)
 
 
+@pytest.mark.slow
+def test_q_learning_reaches_its_goal() -> None:
+    """CartPole counts as solved at a mean return of 195."""
+    module = script("cartpole_dqn")
+    module.train(module.model)
+    assert module.play(module.model.predict_on_batch, 100, seed=90_000).mean() >= 195
+
+
 def test_line_is_found() -> None:
     module = script("linear_regression")
     module.train(module.model)
