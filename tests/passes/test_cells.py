@@ -1,0 +1,65 @@
+"""Loops that are nearly a recurrent layer: golden cases of scan-cell with a line or two changed stay loops."""
+
+from __future__ import annotations
+
+import pytest
+
+from kcompile.ir import parse, verify
+from kcompile.operators.registry import OPERATORS
+from tests.passes.support import apply, same_values, with_weights
+from tests.passes.test_golden import FOLDER
+
+CASES = {
+    title.removeprefix("# "): rest.partition("\n=>")[0]
+    for title, _, rest in (
+        case.strip().partition("\n") for case in (FOLDER / "scan-cell.txt").read_text().split("\n---\n")
+    )
+}
+LSTM, MASKED, PRODUCTS = "LSTM in Keras's order", "a masked LSTM", "the same, chosen by products, as tf2onnx writes it"
+ZEROS = "masked steps give zeros, an initial state"
+AFTER, BEFORE = "GRU, the reset after the product", "GRU, the reset before it"
+TO_OLD, TO_NEW = "the same, n + z (h - n), no bias there", "h + z (n - h)"
+TURNED, SIMPLE = "the gate the other way about, as in the paper", "a simple RNN"
+
+# name: (the golden case, what is replaced in it by what)
+NEAR: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "the output gate is no sigmoid": (LSTM, [("%15 = sigmoid", "%15 = tanh")]),
+    "the candidate's activation is not the output's": (LSTM, [("%11 = tanh", "%11 = relu")]),
+    "the output is not of the new cell": (LSTM, [("tanh(%13)", "tanh(%12)")]),
+    "the reset gate is no sigmoid, after": (AFTER, [("%16 = sigmoid", "%16 = tanh")]),
+    "the reset gate is no sigmoid, before": (BEFORE, [("%15 = sigmoid", "%15 = tanh")]),
+    "two less the gate": (AFTER, [("constant 1.0", "constant 2.0")]),
+    "the old state less something else": (TO_OLD, [("subtract(%v0, %13)", "subtract(%v0, %12)")]),
+    "the new state goes on growing": (TO_NEW, [("add(%v0, %18)", "add(%16, %18)")]),
+    "one less an activation that is not symmetric": (TURNED, [("sigmoid", "relu")]),
+    "the other gate, projected before the loop": (TURNED, [
+        ("f32[T, N, 3]", "f32[T, N, 6]"), ("f32[N, 3]", "f32[N, 6]"), ("f32[3, 6]", "f32[6]"), ("mat_mul(%v1, %v2)", "add(%v1, %v2)"),
+    ]),
+    "double precision": (SIMPLE, [("f32", "f64")]),
+    "a mask of one state alone": (MASKED, [("output_1=%18", "output_1=%13")]),
+    "masked states change places": (MASKED, [("%16, %v0)", "%16, %v1)"), ("%13, %v1)", "%13, %v0)")]),
+    "a mask, backwards": (MASKED, [("sequences=2)", "sequences=2, reverse=True)")]),
+    "not all of the rest": (PRODUCTS, [
+        ("%19 = logical_not(%v3) : bool[N, 1]", "%19 = constant 1.0 : f32[]"), ("cast(%19, dtype=<f32>) : f32[N, 1]", "subtract(%19, %9) : f32[N, 2]"),
+    ]),
+    "masked steps give ones": (ZEROS, [("constant 0.0", "constant 1.0")]),
+}  # fmt: skip
+SAME: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "where it is not masked": (MASKED, [
+        ("%17 = where(%v3, %16, %v0) : f32[N, 2]\n", "%17 = logical_not(%v3) : bool[N, 1]\n      %19 = where(%17, %v0, %16) : f32[N, 2]\n"),
+        ("where(%v3, %13, %v1)", "where(%17, %v1, %13)"), ("=%17, output_1=%18, output_2=%17", "=%19, output_1=%18, output_2=%19"),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*NEAR, *SAME])
+def test_variants(name: str) -> None:
+    case, changes = {**NEAR, **SAME}[name]
+    text = CASES[case]
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    before = with_weights(verify(parse(text, OPERATORS)))
+    after, _ = apply(before, "scan-cell")
+    assert (after is before) == (name in NEAR)
+    same_values(before, after)
