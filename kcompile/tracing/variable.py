@@ -81,7 +81,7 @@ class Variable(Operators):
         self.path = f"{scope}/{self.name}" if scope else self.name
         self._dtype = wanted
         self.storage: Any = array
-        self.trainable = trainable
+        self.trainable = self.made_trainable = trainable
         self.autocast = autocast
         self.aggregation, self.synchronization = aggregation, synchronization
         self.regularizer: Any = None

@@ -8,12 +8,13 @@ from typing import Any
 from kcompile.errors import UnsupportedError
 from kcompile.keras import activations, constraints, initializers, ops, regularizers
 from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.lora import LowRank
 from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 from kcompile.keras.layers.signature import InputSpec
 from kcompile.keras.saving.serialization import deserialize_keras_object
 
 
-class Dense(Layer):
+class Dense(LowRank):
     """activation(x @ kernel + bias) over the last axis."""
 
     def __init__(
@@ -38,10 +39,9 @@ class Dense(Layer):
             raise ValueError(
                 f"Received an invalid value for `units`, expected a positive integer. Received: units={units}"
             )
-        if lora_rank is not None or quantization_config is not None:
-            raise ValueError(
-                f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None"
-            )
+        if quantization_config is not None:
+            raise ValueError(f"layer {self.name!r}: quantization_config is not supported; leave it None")
+        self._take_lora(lora_rank, lora_alpha)
         self.units, self.use_bias = units, use_bias
         self.activation = activations.get(activation)
         get_parameters(self, locals(), "kernel", "bias")
@@ -59,10 +59,10 @@ class Dense(Layer):
         if self.use_bias:
             self.bias = add_parameter(self, "bias", (self.units,))
         self.input_spec = InputSpec(min_ndim=2, axes={-1: size})
-        self.built = True
+        self._add_lora()
 
     def call(self, inputs: Any, training: Any = None) -> Any:
-        return self.activation(ops.dense(inputs, self.kernel, self.bias))
+        return self.activation(ops.dense(inputs, self._weight(), self.bias))
 
     def get_config(self) -> dict[str, Any]:
         weights = serialized(self, "kernel", "bias")
@@ -77,8 +77,10 @@ class Dense(Layer):
         }
 
 
-class Embedding(Layer):
+class Embedding(LowRank):
     """Rows of a table [input_dim, output_dim] at integer ids; 0 is masked where ``mask_zero``."""
+
+    adapted = "embeddings"
 
     def __init__(
         self,
@@ -98,10 +100,9 @@ class Embedding(Layer):
         if length is not None:
             kwargs.setdefault("input_shape", (length,))
         super().__init__(**kwargs)
-        if lora_rank is not None or quantization_config is not None:
-            raise ValueError(
-                f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None"
-            )
+        if quantization_config is not None:
+            raise ValueError(f"layer {self.name!r}: quantization_config is not supported; leave it None")
+        self._take_lora(lora_rank, lora_alpha)
         self.input_dim, self.output_dim, self.mask_zero = input_dim, output_dim, mask_zero
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
@@ -114,13 +115,13 @@ class Embedding(Layer):
         if self.built:
             return
         self.embeddings = add_parameter(self, "embeddings", (self.input_dim, self.output_dim))
-        self.built = True
+        self._add_lora()
         if self._initial is not None:
             self.set_weights(self._initial if isinstance(self._initial, (list, tuple)) else [self._initial])
             self._initial = None
 
     def call(self, inputs: Any) -> Any:
-        rows = ops.embedding(self.embeddings, inputs)
+        rows = ops.embedding(self._weight(), inputs)
         return ops.cast(rows, self.compute_dtype)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from kcompile.keras import activations, ops
-from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.lora import LowRank
 from kcompile.keras.layers.parameters import add_parameter, get_parameters, serialized
 
 
-class EinsumDense(Layer):
+class EinsumDense(LowRank):
     """activation(einsum(equation, x, kernel) + bias); ``bias_axes`` names the output axes that the bias has."""
 
     def __init__(
@@ -31,10 +31,9 @@ class EinsumDense(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if lora_rank is not None or quantization_config is not None:
-            raise ValueError(
-                f"layer {self.name!r}: lora_rank and quantization_config are not supported; leave them None"
-            )
+        if quantization_config is not None:
+            raise ValueError(f"layer {self.name!r}: quantization_config is not supported; leave it None")
+        self._take_lora(lora_rank, lora_alpha)
         self.equation, self.bias_axes = equation, bias_axes
         self.partial_output_shape = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
         self.activation = activations.get(activation)
@@ -44,10 +43,10 @@ class EinsumDense(Layer):
         kernel, bias = einsum_shapes(self.equation, self.bias_axes, input_shape, self.partial_output_shape)
         self.kernel = add_parameter(self, "kernel", kernel)
         self.bias = None if bias is None else add_parameter(self, "bias", bias)
-        self.built = True
+        self._add_lora()
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        outputs = ops.einsum(self.equation, inputs, self.kernel)
+        outputs = ops.einsum(self.equation, inputs, self._weight())
         if self.bias is not None:
             outputs = ops.add(outputs, self.bias)
         return self.activation(outputs)

@@ -39,6 +39,6 @@ def unique(items: Iterator[Any]) -> list[Any]:
 
 
 def variables_of(owner: Any) -> list[Variable]:
-    """The variables that an object holds itself: trainable ones first, as Keras orders weights."""
+    """The variables that an object holds itself, those made trainable first: freezing one later does not move it."""
     found = list(held(owner, Variable))
-    return [v for v in found if v.trainable] + [v for v in found if not v.trainable]
+    return [v for v in found if v.made_trainable] + [v for v in found if not v.made_trainable]

@@ -13,6 +13,7 @@ import numpy as np
 from kcompile.errors import FileFormatError, KcompileError, UnsupportedError, UsageError, printable
 from kcompile.keras import initializers, naming
 from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.lora import LowRank
 from kcompile.keras.metrics.base import Metric
 from kcompile.keras.optimizers.base import Optimizer
 from kcompile.keras.saving import h5_file
@@ -181,24 +182,31 @@ def _restore(root: Any, reader: Any, skip_mismatch: bool, path: str = "") -> Non
             pending.append((variable, reader.array(datasets[str(i)], variable.shape)))
     for variable, array in pending:
         variable.assign(array)
+    for _, owner in saveables(root, path):
+        if isinstance(owner, LowRank) and owner.lora_enabled:
+            owner.forget_lora()
 
 
 def stored_groups(model: Any) -> dict[str, tuple[str | None, list[np.ndarray]]]:
     """What a weights file holds: for each object its path, name and arrays."""
-    groups = {
-        path: (getattr(owner, "name", None), [v.numpy() for v in own_variables(owner)])
-        for path, owner in saveables(model)
-    }
+    groups = {path: (getattr(owner, "name", None), _arrays(owner)) for path, owner in saveables(model)}
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and optimizer.built:
         groups["optimizer"] = (optimizer.name, [v.numpy() for v in optimizer.variables])
     return groups
 
 
+def _arrays(owner: Any) -> list[np.ndarray]:
+    merged = owner.stored() if isinstance(owner, LowRank) else None
+    return [v.numpy() for v in own_variables(owner)] if merged is None else [array for _, array in merged]
+
+
 def own_variables(owner: Any) -> list[Any]:
     """The variables stored for one object, in order."""
     from kcompile.keras.layers import tracking
 
+    if isinstance(owner, LowRank) and owner.lora_enabled:
+        return [v for v, _ in owner.stored() or []]
     return owner.variables if isinstance(owner, Optimizer) else tracking.variables_of(owner)
 
 
