@@ -219,6 +219,15 @@ def test_parquet_is_shuffled_by_the_seed(tmp_path: Path) -> None:
     assert order(data, shuffle=False) == list(range(100))
 
 
+def test_rows_stay_together_when_they_are_shuffled(tmp_path: Path) -> None:
+    ids = np.arange(50)
+    pq.write_table(pa.table({"x": ids, "y": 2 * ids, "w": 3 * ids}), tmp_path / "a.parquet", row_group_size=7)
+    data = kcompile.ParquetDataset(tmp_path, "x", "y", "w", buffer=20)
+    for x, y, weight in ParquetData(data, 8, shuffle=True).batches():
+        np.testing.assert_array_equal(y, 2 * x)
+        np.testing.assert_array_equal(weight, 3 * x)
+
+
 def test_parquet_without_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": np.arange(0)}), tmp_path / "a.parquet")
     assert order(kcompile.ParquetDataset(tmp_path, "id")) == []
@@ -226,7 +235,12 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
 
 ERRORS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no column": ({"a": [1.0]}, {"features": "b"}, r"d\.parquet: it has no column 'b'"),
-    "null": ({"a": [1.0, 2.0, None]}, {"features": "a"}, r"d\.parquet, column 'a', row 2: it is null"),
+    "null": ({"a": [1.0, 2.0, 3.0, 4.0, None]}, {"features": "a"}, r"d\.parquet, column 'a', row 4: it is null"),
+    "null behind others of its group": (
+        {"a": [1.0, 2.0, 3.0, None]},
+        {"features": "a", "buffer": 1},
+        r"column 'a', row 3: it is null",
+    ),
     "shapes": ({"a": [[1.0], [1.0], [1.0, 2.0]]}, {"features": "a"}, r"column 'a', row 2: its shape is \[2\]"),
     "text": ({"a": ["x"]}, {"features": "a"}, r"dtype object can't be trained on"),
     "buffer": ({"a": [1.0]}, {"features": "a", "buffer": 0}, r"buffer must be at least 1"),

@@ -16,7 +16,7 @@ CASES = {
     )
 }
 LSTM, MASKED, PRODUCTS = "LSTM in Keras's order", "a masked LSTM", "the same, chosen by products, as tf2onnx writes it"
-ZEROS = "masked steps give zeros, an initial state"
+EIGHT, ZEROS = "LSTM of eight products, the final states alone", "masked steps give zeros, an initial state"
 AFTER, BEFORE = "GRU, the reset after the product", "GRU, the reset before it"
 TO_OLD, TO_NEW = "the same, n + z (h - n), no bias there", "h + z (n - h)"
 TURNED, SIMPLE = "the gate the other way about, as in the paper", "a simple RNN"
@@ -41,6 +41,21 @@ NEAR: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "a mask, backwards": (MASKED, [("sequences=2)", "sequences=2, reverse=True)")]),
     "not all of the rest": (PRODUCTS, [
         ("%19 = logical_not(%v3) : bool[N, 1]", "%19 = constant 1.0 : f32[]"), ("cast(%19, dtype=<f32>) : f32[N, 1]", "subtract(%19, %9) : f32[N, 2]"),
+    ]),
+    "zeros and states are both stacked": (ZEROS, [
+        ("output_2=%20", "output_2=%20, output_3=%17"), ("%3, %4, %5 = scan", "%3, %4, %5, %6 = scan"),
+        ("f32[T, N, 2]\n  return", "f32[T, N, 2], f32[T, N, 2]\n  return"), ("output_2=%5\n", "output_2=%5, output_3=%6\n"),
+        ("%h, %c, %x, %m, %0", "%x0, %x0, %x, %m, %0"), ("  %0 = weight", "  %x0 = fill(shape=(`N`, 2), value=0.0) : f32[N, 2]\n  %0 = weight"),
+    ]),
+    "a gate reads another sequence": (EIGHT, [
+        ("%x: f32[T, N, 3]", "%x: f32[T, N, 3], %y: f32[T, N, 3]"), ("%c, %x, ", "%c, %x, %y, "), ("%v2: f32[N, 3]", "%v2: f32[N, 3], %y: f32[N, 3]"),
+        ("sequences=1", "sequences=2"), ("mat_mul(%v2, %v9)", "mat_mul(%y, %v9)"),
+    ]),
+    "the candidate reads the state twice": (AFTER, [
+        ("%18 = add(%4, %17)", "%22 = add(%4, %8) : f32[N, 2]\n      %18 = add(%22, %17)"),
+    ]),
+    "a gate reads the state twice": (EIGHT, [
+        ("%1 = add(%0, %v14)", "%25 = mat_mul(%v0, %v10) : f32[N, 2]\n      %1 = add(%0, %25)"),
     ]),
     "masked steps give ones": (ZEROS, [("constant 0.0", "constant 1.0")]),
 }  # fmt: skip

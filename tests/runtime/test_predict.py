@@ -89,6 +89,8 @@ def test_rows_of_different_lengths_run_with_their_own(workers: int, tmp_path: Pa
     alone = [kcompile.load(model)({"left": a[None], "right": 2 * a[None]}) for a in LISTS]
     expected = {k: [a[k][0].tolist() for a in alone] for k in ("sum", "product")}
     assert read(tmp_path / "out.parquet") == {"name": list("abcdefghijkl"), **expected}
+    kcompile.predict_file(model, data, tmp_path / "out.parquet", keep=["left"], workers=workers)
+    assert read(tmp_path / "out.parquet") == {"left": [a.tolist() for a in LISTS], **expected}
 
 
 @pytest.mark.torchless
