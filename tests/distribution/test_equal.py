@@ -10,7 +10,7 @@ import pytest
 from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
 from tests.distribution.noise import NOISE
 from tests.distribution.ranks import results
-from tests.distribution.worker import reads
+from tests.distribution.worker import compiled, reads
 
 ALL = {**CASES, **NOISE}
 JOBS = ("data:cases", "fsdp:cases", "data:operations", "fsdp:memory", "data:reads", "data:refused")
@@ -99,6 +99,15 @@ def test_what_is_refused(two: list[dict[str, Any]], name: str) -> None:
         message = found["data:refused"][name]
         assert message.startswith(REFUSED[name])
         assert "\n" not in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["data", "fsdp"])
+def test_compiled_code_talks_too(tmp_path: Any, kind: str) -> None:
+    wanted = compiled("")
+    for found in results(tmp_path, 2, f"{kind}:compiled"):
+        for part in wanted:
+            assert_same(found[f"{kind}:compiled"][part], wanted[part])
 
 
 @pytest.mark.slow

@@ -14,13 +14,24 @@ import numpy as np
 from kcompile import keras
 from kcompile.engine import collectives, distributed
 from kcompile.engine.shards import local_bytes
-from tests.distribution.cases import APART, CASES, TOGETHER, applied, trained
-from tests.distribution.noise import NOISE
+from tests.distribution.cases import APART, CASES, TOGETHER, Case, applied, trained
+from tests.distribution.noise import NOISE, unseeded_autoencoder
 
 
 def cases(kind: str) -> dict[str, Any]:
     """What training each case gives."""
     return {name: trained(make) for name, make in {**CASES, **NOISE}.items()}
+
+
+def compiled(kind: str) -> dict[str, Any]:
+    """What training gives with torch.compile."""
+
+    def jitted() -> Case:
+        case = unseeded_autoencoder()
+        case.model.jit_compile = True
+        return case
+
+    return trained(jitted)
 
 
 def operations(kind: str) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def reads(kind: str) -> dict[str, Any]:
     return found
 
 
-JOBS = {f.__name__: f for f in (cases, operations, memory, reads, refused)}
+JOBS = {f.__name__: f for f in (cases, compiled, operations, memory, reads, refused)}
 
 
 def main(folder: str, *jobs: str) -> None:
