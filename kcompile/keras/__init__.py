@@ -29,7 +29,7 @@ from kcompile.keras.initializers import Initializer
 from kcompile.keras.layers import Input, InputSpec, Layer
 from kcompile.keras.losses import Loss
 from kcompile.keras.metrics import Metric
-from kcompile.keras.models import Functional, Model, Sequential
+from kcompile.keras.models import Function, Functional, Model, Sequential
 from kcompile.keras.optimizers import Optimizer
 from kcompile.keras.regularizers import Regularizer
 from kcompile.keras.rematerialization import RematScope, remat
@@ -46,7 +46,7 @@ def version() -> str:
 
 
 __all__ = [
-    "DTypePolicy", "FloatDTypePolicy", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer",
+    "DTypePolicy", "FloatDTypePolicy", "Function", "Functional", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer",
     "Loss", "Metric", "Model", "Optimizer", "Regularizer", "RematScope", "Sequential", "Variable", "activations", "callbacks",
     "config", "constraints", "datasets", "device", "distribution", "dtype_policies", "initializers", "layers", "losses", "metrics",
     "mixed_precision", "models", "name_scope", "ops", "optimizers", "preprocessing", "random", "regularizers", "remat", "saving", "tree", "utils",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from kcompile.errors import UnsupportedError
 from tests.keras import builders
 from tests.keras.support import array, arrays, close, keras, numbers, real, same
 
@@ -280,3 +281,33 @@ def test_every_model_is_cloned() -> None:
         assert weights(clone) == weights(model), name
         clone.set_weights(model.get_weights())
         same(clone(x), model(x), what=name)
+
+
+def test_a_lambda_is_cloned_with_its_function() -> None:
+    start = keras.Input((3,))
+    layer = keras.layers.Lambda(lambda t, by: t * by, arguments={"by": 3.0}, name="by_three", trainable=False)
+    model = keras.Model(start, keras.layers.Dense(2)(layer(start)))
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    x = numbers((4, 3))
+    same(clone.predict(x, verbose=0), model.predict(x, verbose=0))
+    copy = clone.get_layer("by_three")
+    assert copy is not layer and not copy.trainable
+
+
+def test_a_function_is_a_graph_without_a_model() -> None:
+    found = []
+    for room in (keras, real):
+        room.utils.clear_session()
+        start = room.Input((3,), name="x")
+        made = room.Function(start, {"y": room.ops.relu(room.layers.Dense(2, kernel_initializer="ones")(start))})
+        y = made(numbers((4, 3)))["y"]
+        found.append((made.name, [op.name for op in made.operations], made.compute_output_shape((4, 3)), array(y)))
+    assert found[0][:3] == found[1][:3]
+    same(found[0][3], found[1][3])
+
+
+@pytest.mark.parametrize("make", [lambda: keras.layers.Dense(2, name="d"), lambda: keras.Sequential([], name="d")])
+def test_quantize_says_what_to_do(make: Any) -> None:
+    with pytest.raises(UnsupportedError, match=r"'d': quantize is not supported.*onnxruntime.quantization"):
+        make().quantize("int8")

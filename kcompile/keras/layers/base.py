@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kcompile.errors import UnsupportedError
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, dtype_policies, naming, ops, regularizers, rematerialization, symbolic, tree
 from kcompile.keras.call_context import CONTEXT, CallContext
@@ -173,6 +174,13 @@ class Layer(Configurable, StatelessLayer):
                 yield
         finally:
             _OPEN.reset(token)
+
+    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
+        """Raises UnsupportedError: weights are floats."""
+        raise UnsupportedError(
+            f"{type(self).__name__} {self.name!r}: quantize is not supported, weights stay floats; export the model and "
+            "quantize its file (onnxruntime.quantization)"
+        )
 
     def _check_input_spec(self, bound: signature.Bound) -> None:
         if self.input_spec is not None and bound.inputs is not None:

@@ -193,6 +193,10 @@ class Lambda(Layer):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
+    def copied(self) -> Lambda:
+        """A layer like this one, which a config can't tell."""
+        return Lambda(self.function, self._output_shape, self.mask, self.arguments, **super().get_config())
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         # A registered function by its name; bytecode is refused.

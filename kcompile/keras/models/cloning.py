@@ -9,6 +9,7 @@ from typing import Any
 from kcompile.errors import FileFormatError, printable
 from kcompile.keras import tree
 from kcompile.keras.layers.base import Layer
+from kcompile.keras.layers.core import Lambda
 from kcompile.keras.layers.input_layer import Input, InputLayer
 from kcompile.keras.models.functional import Functional
 from kcompile.keras.models.model import Model
@@ -75,6 +76,8 @@ class _Cloning:
                 made = clone_model(layer, None, self.function, recursive=True, cache=self.cache, **options)
             elif self.function is not None:
                 made = self.function(layer)
+            elif isinstance(layer, Lambda):
+                made = layer.copied()
             else:
                 made = type(layer).from_config(layer.get_config())
             self.cache[id(layer)] = made
