@@ -16,7 +16,7 @@ import torch
 import kcompile
 from kcompile.errors import UsageError
 from kcompile.keras.training.parquet import ParquetData
-from kcompile.keras.training.stored import advice
+from kcompile.keras.training.stored import Stored, advice, is_stored
 from tests.keras.support import keras
 from tests.keras.test_data import TABLE, columns
 from tests.keras.test_models import both
@@ -219,6 +219,15 @@ def test_parquet_is_shuffled_by_the_seed(tmp_path: Path) -> None:
     assert order(data, shuffle=False) == list(range(100))
 
 
+def test_files_whose_rows_differ_in_rank(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1.0, 2.0]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": [[[1.0]], [[2.0]]]}), tmp_path / "b.parquet")
+    with pytest.raises(
+        UsageError, match=r"b\.parquet, column 'x', row 0: its shape is \[1, 1\], that of rows before \[1\]"
+    ):
+        order(kcompile.ParquetDataset(tmp_path, "x"), shuffle=False)
+
+
 def test_rows_stay_together_when_they_are_shuffled(tmp_path: Path) -> None:
     ids = np.arange(50)
     pq.write_table(pa.table({"x": ids, "y": 2 * ids, "w": 3 * ids}), tmp_path / "a.parquet", row_group_size=7)
@@ -266,3 +275,17 @@ def test_targets_belong_into_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "shuffled", "kind"), [(1 << 20, True, 0), (1 << 50, True, 1), (1 << 50, False, 0)])
 def test_what_the_system_is_told_of_a_map(size: int, shuffled: bool, kind: int) -> None:
     assert advice(size, shuffled) == (mmap.MADV_NORMAL, mmap.MADV_RANDOM)[kind]
+
+
+def test_slices_read_their_own_rows() -> None:
+    rows = Stored(np.arange(20))[5:15][2:9]
+    assert np.asarray(rows).tolist() == [7, 8, 9, 10, 11, 12, 13]
+    order = np.array([3, 0, 6, 2, 5, 1, 4])
+    assert [part.tolist() for part in rows.parts(4, order)] == [[10, 7, 13, 9], [12, 8, 11]]
+    assert len(rows[4:2]) == 0
+
+
+def test_a_single_number_has_no_rows(tmp_path: Path) -> None:
+    assert not is_stored(np.memmap(tmp_path / "x", np.float32, "w+", shape=()))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        assert not is_stored(file.create_dataset("x", data=1.0))
