@@ -1,4 +1,4 @@
-"""Loops that are nearly a recurrent layer: golden cases of scan-cell with a line or two changed stay loops."""
+"""What is nearly a recurrent layer: golden cases of scan-cell and unrolled with a line or two changed stay as they are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from kcompile.operators.registry import OPERATORS
 from tests.passes.support import apply, same_values, with_weights
 from tests.passes.test_golden import FOLDER
 
-CASES = {
-    title.removeprefix("# "): rest.partition("\n=>")[0]
-    for title, _, rest in (
-        case.strip().partition("\n") for case in (FOLDER / "scan-cell.txt").read_text().split("\n---\n")
-    )
-}
+
+def _cases(name: str) -> dict[str, str]:
+    """The graphs of a golden file by title."""
+    cases = (case.strip().partition("\n") for case in (FOLDER / f"{name}.txt").read_text().split("\n---\n"))
+    return {title.removeprefix("# "): rest.partition("\n=>")[0] for title, _, rest in cases}
+
+
+CASES = {name: _cases(name) for name in ("scan-cell", "unrolled")}
 LSTM, MASKED, PRODUCTS = "LSTM in Keras's order", "a masked LSTM", "the same, chosen by products, as tf2onnx writes it"
 EIGHT, ZEROS = "LSTM of eight products, the final states alone", "masked steps give zeros, an initial state"
 AFTER, BEFORE = "GRU, the reset after the product", "GRU, the reset before it"
@@ -59,22 +61,43 @@ NEAR: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ]),
     "masked steps give ones": (ZEROS, [("constant 0.0", "constant 1.0")]),
 }  # fmt: skip
+SLICES, SPLIT = "a simple RNN over slices, the last output", "GRU over a split, time first, from zeros"
+UNROLLED: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "rows turned round in a step": (SLICES, [
+        ("f32[N", "f32[2"), ("starts=(0, 2, 0), stops=(None, 3, None), steps=(1, 1, 1)", "starts=(1, 2, 0), stops=(None, 3, None), steps=(-1, 1, 1)"),
+    ]),
+    "rows along the last axis": (SLICES, [
+        *((f"starts=(0, {i}, 0), stops=(None, {i + 1}, None)", f"starts=(0, 0, {i}), stops=(None, None, {i + 1})") for i in range(3)),
+        ("f32[N, 1, 3]", "f32[N, 3, 1]"), ("axes=(1,)", "axes=(2,)"),
+    ]),
+    "a kernel that is no weight": (SLICES, [("%h: f32[N, 2]", "%h: f32[N, 2], %k: f32[2, 2]"), ('  %10 = weight "l/u" : f32[2, 2]\n', ""), ("%10", "%k")]),
+    "kernels that change places": (SLICES, [
+        ("[N, 3, 3]", "[N, 3, 2]"), ("[N, 1, 3]", "[N, 1, 2]"), ("[N, 3]", "[N, 2]"), ("[3, 2]", "[2, 2]"),
+        ('  %10 = weight "l/u" : f32[2, 2]\n', ""), ("  %2 = weight", '  %10 = weight "l/u" : f32[2, 2]\n  %2 = weight'),
+        ("mat_mul(%16, %10)", "mat_mul(%16, %2)"), ("mat_mul(%1, %2)", "mat_mul(%1, %10)"), ("add(%3, %17)", "add(%17, %3)"),
+    ]),
+    "one first state for all rows": (SLICES, [("%h: f32[N, 2]", "%h: f32[1, 2]"), ("mat_mul(%h, %10) : f32[N, 2]", "mat_mul(%h, %10) : f32[1, 2]")]),
+    "all sums are read": (SLICES, [("return output=%19", "return output=%19, output_1=%12, output_2=%15, output_3=%18")]),
+    "a mixture with an earlier state": (SPLIT, [("subtract(%47, %62)", "subtract(%27, %62)")]),
+}  # fmt: skip
 SAME: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "where it is not masked": (MASKED, [
         ("%17 = where(%v3, %16, %v0) : f32[N, 2]\n", "%17 = logical_not(%v3) : bool[N, 1]\n      %19 = where(%17, %v0, %16) : f32[N, 2]\n"),
         ("where(%v3, %13, %v1)", "where(%17, %v1, %13)"), ("=%17, output_1=%18, output_2=%17", "=%19, output_1=%18, output_2=%19"),
     ]),
+    "slices from the end": (SLICES, [("starts=(0, 2, 0), stops=(None, 3, None)", "starts=(0, -1, 0), stops=(None, None, None)")]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*NEAR, *SAME])
+@pytest.mark.parametrize("name", [*NEAR, *UNROLLED, *SAME])
 def test_variants(name: str) -> None:
-    case, changes = {**NEAR, **SAME}[name]
-    text = CASES[case]
+    case, changes = {**NEAR, **UNROLLED, **SAME}[name]
+    rule = next(rule for rule, cases in CASES.items() if case in cases)
+    text = CASES[rule][case]
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
     before = with_weights(verify(parse(text, OPERATORS)))
-    after, _ = apply(before, "scan-cell")
-    assert (after is before) == (name in NEAR)
+    after, _ = apply(before, rule)
+    assert (after is before) == (name not in SAME)
     same_values(before, after)
