@@ -198,3 +198,14 @@ def test_a_backup_of_another_model_is_refused(tmp_path: Path) -> None:
     model.compile("adam", "mse")
     with pytest.raises(UsageError, match="another model"):
         model.fit(numbers((8, 3), 0, "float32"), numbers((8, 2), 1, "float32"), verbose=0, callbacks=[callback])
+
+
+def test_terminate_on_nan_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+    for room in (keras, real):
+        model = room.Sequential([room.Input((3,)), room.layers.Dense(1, kernel_initializer="ones")])
+        model.compile(room.optimizers.SGD(1e30), "mse")
+        x, callback = np.ones((8, 3), "float32"), room.callbacks.TerminateOnNaN()
+        history = model.fit(x, x[:, :1], batch_size=2, epochs=3, verbose=0, callbacks=[callback])
+        shown.append((len(history.history["loss"]), capsys.readouterr().out.strip()))
+    assert shown[0] == shown[1] and "Invalid loss" in shown[0][1]

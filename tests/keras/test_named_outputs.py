@@ -79,3 +79,26 @@ def test_what_does_not_fit_is_named(compiled: dict[str, Any], y: Any, message: s
     model.compile("sgd", **compiled)
     with pytest.raises(ValueError, match=message):
         model.evaluate(np.ones((4, 3), "float32"), y, verbose=0)
+
+
+FORMS: dict[str, Any] = {
+    "list": lambda t: [t],
+    "tuple": lambda t: (t,),
+    "dict": lambda t: {"o": t},
+    "bare": lambda t: t,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_output_in_any_form(form: str) -> None:
+    """A list of one output is a bare tensor once it is computed."""
+    x, found = np.ones((4, 3), "float32"), []
+    for room in (keras, real):
+        start = room.Input((3,))
+        model = room.Model([start], FORMS[form](room.layers.Dense(2, kernel_initializer="ones", name="o")(start)))
+        model.compile("sgd", FORMS[form]("mse"))
+        results = model(x), model(start), model.predict(x, verbose=0), model.predict_on_batch(x), model.output
+        forms = [type(r).__name__ if isinstance(r, (list, tuple, dict)) else np.shape(r) for r in results]
+        loss = model.evaluate(x, FORMS[form](np.zeros((4, 2), "float32")), verbose=0)
+        found.append((forms, model.compute_output_shape((None, 3)), loss))
+    assert found[0] == found[1]

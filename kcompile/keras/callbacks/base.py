@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kcompile.keras.printing import print_message
 from kcompile.keras.progress import ProgressBar
+
+
+def say(text: str) -> None:
+    """A line about what a callback did."""
+    print_message(f"\n{text}")
 
 
 class Callback:
@@ -189,4 +195,5 @@ class TerminateOnNaN(Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not abs(loss) < float("inf"):
+            say(f"Batch {batch}: Invalid loss, terminating training")
             self.model.stop_training = True

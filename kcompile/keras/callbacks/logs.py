@@ -9,8 +9,8 @@ from typing import Any
 
 from kcompile.errors import UsageError
 from kcompile.files.atomic import own_path
-from kcompile.keras.callbacks.base import Callback
-from kcompile.keras.callbacks.monitor import learning_rate, say
+from kcompile.keras.callbacks.base import Callback, say
+from kcompile.keras.callbacks.monitor import learning_rate
 
 
 class CSVLogger(Callback):

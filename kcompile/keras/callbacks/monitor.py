@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import UsageError
-from kcompile.keras.callbacks.base import Callback
-from kcompile.keras.printing import print_message
-
-
-def say(text: str) -> None:
-    """A line about what a callback did."""
-    print_message(f"\n{text}")
+from kcompile.keras.callbacks.base import Callback, say
 
 
 class Monitor(Callback):

@@ -120,7 +120,7 @@ class Layer(Configurable, StatelessLayer):
     def _call_functional(self, bound: signature.Bound, args: Any, kwargs: Any) -> Any:
         self._check_input_spec(bound)
         self._maybe_build(bound)
-        outputs = symbolic.symbolic_outputs(self, args, kwargs)
+        outputs = self._symbolic_outputs(args, kwargs)
         self._nodes.append(symbolic.FunctionalNode(self, args, kwargs, outputs))
         return outputs
 
@@ -253,11 +253,14 @@ class Layer(Configurable, StatelessLayer):
         """Shape of the output for inputs of a shape (None for a free size), found by tracing the layer."""
         shapes = [*args, *kwargs.values()]
         inputs = [signature.as_keras_tensors(s, self.compute_dtype) for s in shapes]
-        outputs = symbolic.symbolic_outputs(self, tuple(inputs), {})
+        outputs = self._symbolic_outputs(tuple(inputs), {})
         return tree.map_structure(lambda t: t.shape, outputs)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """What a call on a functional model's tensors gives, without making a node."""
+        return self._symbolic_outputs(args, kwargs)
+
+    def _symbolic_outputs(self, args: Any, kwargs: Any) -> Any:
         return symbolic.symbolic_outputs(self, args, kwargs)
 
     # ---- functional attributes

@@ -63,6 +63,18 @@ class Functional(Model):
         """Names of the operations that make the outputs."""
         return [t._keras_history[0].operation.name for t in self.outputs]  # type: ignore[index]
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs in their form; of a list or tuple of one the tensor, but for a model's tensors, as in Keras."""
+        outputs = super().__call__(*args, **kwargs)
+        return outputs if symbolic.has_keras_tensor(outputs) or not self._lists_one() else tree.flatten(outputs)[0]
+
+    def _lists_one(self) -> bool:
+        return isinstance(self._outputs_struct, (list, tuple)) and len(tree.flatten(self._outputs_struct)) == 1
+
+    def _symbolic_outputs(self, args: Any, kwargs: Any) -> Any:
+        outputs = super()._symbolic_outputs(args, kwargs)
+        return tree.pack_like(self._outputs_struct, [outputs]) if self._lists_one() else outputs
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         flat = self._standardize(inputs)
         masks = [None] * len(flat) if mask is None else tree.flatten(mask)
