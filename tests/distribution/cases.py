@@ -179,7 +179,7 @@ APART: dict[str, Callable[[Any, Any], Any]] = {
     "layer norm": lambda x, w: ops.layer_normalization(x @ w, epsilon=1e-3),
     "inverse": lambda x, w: ops.inv(ops.transpose(x) @ x + 3 * ops.eye(4)) @ w,
     "row numbers": lambda x, w: (x @ w) * ops.cast(ops.arange(ops.shape(x)[0]), "float32")[:, None],
-    "half precision": lambda x, w: ops.mean(ops.cast(x @ w, "float16"), 0),
+    "half precision": lambda x, w: ops.mean(ops.cast(4e4 * ops.tanh(ops.abs(x)) + x @ w, "float16"), 0) / 2**14,
 }  # fmt: skip
 TOGETHER: dict[str, Callable[[Any, Any], Any]] = {
     "maximum over rows": lambda x, w: ops.max(x @ w, 0),

@@ -119,6 +119,16 @@ def test_the_code_names_the_device() -> None:
     assert "meta" not in plain.runner.forward.code
 
 
+def test_where_a_function_of_variables_runs() -> None:
+    here, there, host = (keras.Variable(np.ones(2, "float32")) for _ in range(3))
+    here.storage, there.storage, host.storage = torch.ones(2), torch.ones(2, device=META), torch.ones(2, device=META)
+    host.on_host = True
+    assert devices.placement([here, host]) is None
+    assert devices.placement([here, there]) == META
+    with device_scope("cpu"):
+        assert devices.placement([there]) is None
+
+
 def test_batches_are_taken_there() -> None:
     model = built("dense")
     with device_scope("meta"):
