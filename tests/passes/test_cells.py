@@ -35,7 +35,8 @@ NEAR: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "the new state goes on growing": (TO_NEW, [("add(%v0, %18)", "add(%16, %18)")]),
     "one less an activation that is not symmetric": (TURNED, [("sigmoid", "relu")]),
     "the other gate, projected before the loop": (TURNED, [
-        ("f32[T, N, 3]", "f32[T, N, 6]"), ("f32[N, 3]", "f32[N, 6]"), ("f32[3, 6]", "f32[6]"), ("mat_mul(%v1, %v2)", "add(%v1, %v2)"),
+        ('"l/w" : f32[3, 6]\n', '"l/w" : f32[3, 6]\n  %9 = mat_mul(%x, %0) : f32[T, N, 6]\n'), ("scan(%h, %x, %0", "scan(%h, %9"),
+        ("%v1: f32[N, 3], %v2: f32[3, 6]", "%v1: f32[N, 6]"), ("%1 = mat_mul(%v1, %v2) : f32[N, 6]\n", ""), ("add(%1, %v4)", "add(%v1, %v4)"),
     ]),
     "double precision": (SIMPLE, [("f32", "f64")]),
     "a mask of one state alone": (MASKED, [("output_1=%18", "output_1=%13")]),
