@@ -306,7 +306,7 @@ def test_shuffling_uses_all_rows_once_and_differs() -> None:
     data = make_data(np.arange(30.0), np.arange(30.0) + 100, batch_size=7, shuffle=True)
     orders = []
     for _ in range(2):
-        batches = list(data)
+        batches = list(data.batches())
         rows = np.concatenate([array(x) for x, _, _ in batches])
         assert np.array_equal(rows + 100, np.concatenate([array(y) for _, y, _ in batches]))
         assert sorted(rows) == list(range(30))
