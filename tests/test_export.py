@@ -414,3 +414,17 @@ def test_roundings_that_the_model_magnifies(factor: float, off: float, passes: b
         return [np.float32(1 - off) * a for a in reference(feeds)]
 
     assert isinstance(compare(graph, reference, candidate, "test"), Verified) is passes
+
+
+def test_short_lengths_are_tried_where_long_ones_do_not_fit(tmp_path: Path) -> None:
+    class Positions(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = keras.layers.Embedding(6, 3)
+
+        def call(self, x: Any) -> Any:
+            return x + self.table(keras.ops.arange(keras.ops.shape(x)[1]))
+
+    x, y = keras.Input((None, 3), name="x"), keras.Input((None, 3), name="y")
+    model = keras.Model([x, y], [Positions()(x), Positions()(y)])
+    assert kcompile.export(model, tmp_path / "m.onnx").error < 1e-6

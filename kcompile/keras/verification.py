@@ -28,7 +28,7 @@ LAST_DIGITS, MAGNIFIED = 1e-6, 3
 # An output that hardly changes with the input proves nothing: below this share of its magnitude.
 VACUOUS = 1e-3
 SIZES = (2, 5)  # batch sizes
-LENGTHS = ((7, 12), (33, 40), (64, 96))  # pairs of other free sizes, tried in turn until the model takes them
+LENGTHS = ((7, 12), (33, 40), (64, 96), (3, 5))  # pairs of other free sizes, tried in turn until the model takes them
 SCALES = (0.1, 10.0)  # beside 1
 # A model of more operations a row than this runs at smaller batches, and at other scales with one row alone.
 HEAVY, HEAVY_SIZES = 10**9, (1, 2)

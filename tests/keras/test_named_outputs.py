@@ -102,3 +102,13 @@ def test_one_output_in_any_form(form: str) -> None:
         loss = model.evaluate(x, FORMS[form](np.zeros((4, 2), "float32")), verbose=0)
         found.append((forms, model.compute_output_shape((None, 3)), loss))
     assert found[0] == found[1]
+
+
+def test_an_input_of_another_rank_is_refused() -> None:
+    start = keras.Input((4,), name="x")
+    for model in (
+        keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(1)]),
+        keras.Model(start, start + 1),
+    ):
+        with pytest.raises(ValueError, match=r"\"x\".*expected shape=\(None, 4\), found shape=\((None|8), 2, 4\)"):
+            model.predict(np.ones((8, 2, 4), "float32"), verbose=0)

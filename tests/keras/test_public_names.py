@@ -75,3 +75,9 @@ def test_paths_of_weights(name: str) -> None:
         start = room.Input(shape)
         found.append([w.path for w in room.Model(start, build(room, start)).weights])
     assert found[0] == found[1]
+
+
+def test_lookups_say_what_to_do() -> None:
+    with pytest.raises(AttributeError, match=r"'TextVectorization'; map text and ids to integers before the model"):
+        keras.layers.TextVectorization()
+    assert not hasattr(keras.layers, "StringLookup") and not hasattr(keras.layers, "Nothing")

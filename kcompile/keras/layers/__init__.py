@@ -174,3 +174,12 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
 def serialize(layer: Layer) -> dict[str, Any]:
     """The config of a layer."""
     return serialize_keras_object(layer)
+
+
+_LOOKUPS = frozenset({"HashedCrossing", "Hashing", "IntegerLookup", "StringLookup", "TextVectorization"})
+
+
+def __getattr__(name: str) -> Any:
+    """Layers of Keras's that look text or ids up, which no graph holds: the error says what to do."""
+    hint = "; map text and ids to integers before the model" if name in _LOOKUPS else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

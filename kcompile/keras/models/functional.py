@@ -82,7 +82,7 @@ class Functional(Model):
         types: list[Type] = []
         for reference, x, given in zip(self.inputs, flat, masks, strict=True):
             x = adjust_rank(x, reference.type.rank, reference.shape)
-            self._check_input(reference, x)
+            check_input(self.name, reference, x)
             if given is not None:
                 x._keras_mask = given
             tensors[id(reference)] = x
@@ -125,17 +125,6 @@ class Functional(Model):
             )
         return flat
 
-    def _check_input(self, reference: KerasTensor, x: Any) -> None:
-        shape, wanted = backend.shape_of(x), reference.shape
-        fits = len(shape) == len(wanted) and all(
-            w is None or not isinstance(s, int) or s == w for s, w in zip(shape[1:], wanted[1:], strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f'Input "{reference.name}" of model "{self.name}" is incompatible: expected shape={wanted}, '
-                f"found shape={tuple(shape)}"
-            )
-
     def get_config(self) -> dict[str, Any]:
         from kcompile.keras.saving.functional_config import functional_config
 
@@ -160,6 +149,18 @@ def adjust_rank(x: Any, rank: int, shape: tuple[int | None, ...]) -> Any:
     if have == rank + 1 and backend.shape_of(x)[-1] == 1:
         return ops.squeeze(x, -1)
     return x
+
+
+def check_input(model: str, reference: KerasTensor, x: Any, sizes: bool = True) -> None:
+    """Raises ValueError where a model is called with what does not fit its input's shape, or only its rank."""
+    shape, wanted = tuple(s if isinstance(s, int) else None for s in backend.shape_of(x)), reference.shape
+    fits = len(shape) == len(wanted) and all(
+        w is None or s is None or s == w or not sizes for s, w in zip(shape[1:], wanted[1:], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f'Input "{reference.name}" of model "{model}" is incompatible: expected shape={wanted}, found shape={shape}'
+        )
 
 
 def map_graph(inputs: list[KerasTensor], outputs: list[KerasTensor]) -> tuple[list[FunctionalNode], list[Any]]:

@@ -9,7 +9,7 @@ from kcompile.keras import backend
 from kcompile.keras.layers.base import Layer
 from kcompile.keras.layers.input_layer import Input, InputLayer
 from kcompile.keras.layers.signature import tuples
-from kcompile.keras.models.functional import adjust_rank
+from kcompile.keras.models.functional import adjust_rank, check_input
 from kcompile.keras.models.model import Model
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.keras.symbolic import KerasTensor
@@ -97,6 +97,7 @@ class Sequential(Model):
         x = inputs
         if self._tensors is not None and backend.is_array_like(x):
             x = adjust_rank(x, self._tensors[0].type.rank, self._tensors[0].shape)
+            check_input(self.name, self._tensors[0], x, sizes=False)  # those the layers check
         if mask is not None:
             x._keras_mask = mask
         for layer in self.layers:
