@@ -104,7 +104,11 @@ def _gather(node: Node, axes: Axes, part: Any) -> Plan | None:
 
 def _gather_elements(node: Node, axes: Axes, part: Any) -> Plan | None:
     axis = axes[0] if axes[0] is not None else axes[1]
-    return None if axis is None or not other_axis(node, axis) else Plan((axis, axis), (axis,))
+    if axis is None or not other_axis(node, axis):
+        return None
+    # Places for fewer rows than there are belong to the first rows, which other ranks may have.
+    same = {v.type.shape[axis] for v in node.inputs if v is not None}
+    return Plan((axis, axis), (axis,)) if len(same) == 1 and part.holds(same.pop()) else None
 
 
 def _one_hot(node: Node, axes: Axes, part: Any) -> Plan | None:
