@@ -17,8 +17,8 @@ LARGE = 1 << 24
 def linear(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """x [..., K] times kernel [K, U], plus bias [U] or None.
 
-    torch gives float32 products to MKL, which on processors of other makers than Intel has no code for AVX-512:
-    there oneDNN takes 0.85 to 0.92 of its time (AMD EPYC, 4096 x 256 x 1024), forwards and for the gradient of x.
+    torch gives float32 products to MKL, which on processors of other makers than Intel runs its general code. With
+    AVX-512 there, oneDNN takes 0.85 to 0.92 of its time (AMD EPYC, 4096 x 256 x 1024), forwards and for x's gradient.
     """
     if torch.compiler.is_compiling() or not _large(x, kernel):
         return functional.linear(x, kernel.t(), bias)
