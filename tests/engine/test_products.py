@@ -90,3 +90,10 @@ def test_where_onednn_leads(monkeypatch, processor, capability, leads):
     monkeypatch.setattr(products, "_processor", lambda: f"vendor_id : {processor}")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert products.onednn_leads.__wrapped__() is (leads and torch.backends.mkl.is_available())
+
+
+@pytest.mark.parametrize(("large", "taken"), [(3 * 5 * 4, True), (3 * 5 * 4 + 1, False)])
+def test_products_from_a_size_on_are_onednn_s(monkeypatch, large, taken):
+    monkeypatch.setattr(products, "LARGE", large)
+    x, kernel, bias = operands((3, 5), 4, True)
+    assert ("_Linear" in products.linear(x, kernel, bias).grad_fn.name()) is taken

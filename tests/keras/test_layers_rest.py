@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,24 @@ def test_serialize_and_deserialize(room: str) -> None:
     config = ours.serialize(ours.get(name))
     assert config == theirs.serialize(theirs.get(name))
     assert ours.deserialize(config).get_config() == theirs.deserialize(config).get_config()
+
+
+class Penalised(keras.layers.Layer):
+    """Adds a loss only where it is trained."""
+
+    def call(self, x, training=None):
+        if training:
+            self.add_loss(keras.ops.sum(x))
+        return x
+
+
+def test_losses_are_those_of_the_last_call():
+    layer = Penalised()
+    inner = keras.Sequential([layer])
+    x = np.ones((2, 3), "float32")
+    for _ in range(2):
+        inner(x, training=True)
+        assert [float(v) for v in inner.losses] == [6.0]
+    assert copy.deepcopy(layer).losses == []
+    inner(x, training=False)
+    assert inner.losses == []
