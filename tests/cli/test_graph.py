@@ -46,7 +46,11 @@ def test_json(kc: Run) -> None:
 
 def test_code(kc: Run) -> None:
     forward = kc("graph", "model.py", "--stage", "train", "--code")
-    assert forward.code == 0 and forward.out.startswith("def forward(self, ") and "kcompile_engine_products_linear(" in forward.out
+    assert (
+        forward.code == 0
+        and forward.out.startswith("def forward(self, ")
+        and "kcompile_engine_products_linear(" in forward.out
+    )
     with open("model.py", "a") as script:
         script.write('\nmodel.compile("adam", "mse")\n')
     step = kc("graph", "model.py", "--stage", "train", "--code")
