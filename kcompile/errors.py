@@ -12,6 +12,8 @@
     ├── TraceError (TypeError)          2  Python that can't be followed symbolically
     ├── UnsupportedError (NotImplementedError)
     │                                   3  a known thing that the target can't express
+    ├── RunError (RuntimeError)         2  values or shapes that an operator can't compute with, as a model runs
+    │   └── OutOfRangeError (IndexError)   an index, an id or a class beyond what there is
     ├── CheckError (AssertionError)     4  a file that doesn't compute what the model computes
     ├── MissingError (RuntimeError)     5  a package or a device that isn't here
     ├── WorkerError (RuntimeError)      6  a process of a distributed run was killed or failed
@@ -71,6 +73,16 @@ class UnsupportedError(KcompileError, NotImplementedError):
     """A known thing that the target can't express; says operator, layer and what to do."""
 
     exit_code = 3
+
+
+class RunError(KcompileError, RuntimeError):
+    """Values or shapes that an operator can't compute with, found as a model runs; says layer and operator."""
+
+    exit_code = 2
+
+
+class OutOfRangeError(RunError, IndexError):
+    """An index, an id or a class beyond what there is; says which, and the range."""
 
 
 class CheckError(KcompileError, AssertionError):

@@ -12,8 +12,11 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from kcompile.engine.context import DTYPES
 from kcompile.engine.devices import asked, held_on, moved
+from kcompile.engine.faults import CAUGHT, in_call
 from kcompile.engine.lower import run_op
+from kcompile.errors import InferError
 from kcompile.ir import DType, Op
+from kcompile.tracing.scope import current_path, located
 from kcompile.tracing.variable import Storage, Variable
 
 
@@ -24,7 +27,12 @@ def apply(op: Op, operands: Sequence[Any], common: DType | None) -> Any:
     """
     device = asked() or next((x.device for x in operands if isinstance(x, torch.Tensor) and not x.is_cpu), None)
     tensors = [None if x is None else to_tensor(x, common, device) for x in operands]
-    return run_op(op, tensors, device=device)
+    try:
+        return run_op(op, tensors, device=device)
+    except InferError as error:
+        raise InferError(located(str(error))) from error
+    except CAUGHT as error:
+        raise in_call(error, op, tensors, current_path()) from error
 
 
 def to_tensor(x: Any, to: DType | None = None, device: torch.device | None = None) -> torch.Tensor:

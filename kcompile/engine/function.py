@@ -12,6 +12,7 @@ from torch import fx
 from kcompile.engine.devices import CPU
 from kcompile.engine.distributed import Alone
 from kcompile.engine.eager import hold
+from kcompile.engine.faults import CAUGHT, in_code
 from kcompile.engine.foreach import Update
 from kcompile.engine.jit import Jit, is_static
 from kcompile.engine.lower import lower, plain
@@ -51,7 +52,10 @@ class Function:
 
     def run(self, *inputs: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], list[torch.Tensor]]:
         """(outputs, new values of variables); `write` puts the latter into place once gradients are taken."""
-        results = self.forward(*inputs)
+        try:
+            results = self.forward(*inputs)
+        except CAUGHT as error:
+            raise in_code(error, self.module) from error
         if self.written:
             results = tuple(self._apart(t) for t in results)
         return results[: self.count], list(results[self.count :])

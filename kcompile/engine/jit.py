@@ -44,4 +44,9 @@ class Jit:
                 reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
                 sys.stderr.write(f"kcompile: jit_compile: torch.compile fails, the step runs without it: {reason}\n")
                 self.run = self.module
+            except (RuntimeError, IndexError):
+                # Compiled code has no lines that lead to a layer; the module's own fail with an error that has.
+                if not torch.distributed.is_initialized():
+                    self.module(*inputs)
+                raise
         return self.module(*inputs)

@@ -133,7 +133,8 @@ class _Lowering:
         if len(node.types) > 1 and len(results) == 1:
             results = tuple(results[0][i] for i in range(len(node.types)))
         for made in list(self.fx.nodes)[before:]:
-            made.meta["origin"] = node.origin
+            # What leads from an error as it runs back to here (engine/faults.py).
+            made.meta["node"], made.meta["operands"] = node, [getattr(p, "node", None) for p in operands]
         for value, proxy in zip(node.results, results, strict=True):
             self.proxies[value] = proxy
             self._note(value)

@@ -154,6 +154,13 @@ class Op:
         """Whether the torch facet is to run on tensors, not to be recorded, with these operands (None: absent)."""
         return self.torch_opaque
 
+    def fault(self, *operands: Any) -> str:
+        """Why these operands (arrays; None: absent or not known) made a run fail, for its message; empty where nothing is seen.
+
+        Of operands that hold no integers only the shape is right.
+        """
+        return ""
+
     def replace(self, **changes: Any) -> Any:
         """The same operator with some fields changed."""
         return type(self)(**{**self.attributes(), **changes})

@@ -18,6 +18,12 @@ class _Indexing(Op):
         self.require(indices.dtype in (i32, i64), f"indices must be int32 or int64, got {indices}")
 
 
+def out_of_range(indices: Any, size: int, what: str = "index", from_end: bool = False) -> str:
+    """What to say of the first index that an axis of this size has no place for; empty where all have one."""
+    wrong = indices[(indices >= size) | (indices < (-size if from_end else 0))]
+    return f"{what} {wrong.flat[0]} is out of range, there are {size} (0 to {size - 1})" if wrong.size else ""
+
+
 class Gather(_Indexing, name="gather"):
     """Slices of x along an axis: x [*a, n, *b], indices [*i] -> [*a, *i, *b]. ONNX Gather."""
 
@@ -33,14 +39,21 @@ class Gather(_Indexing, name="gather"):
         axis = normal_axis(self.axis, t.inputs[0].rank)
         return x[(*(slice(None),) * axis, indices)]
 
+    def fault(self, x: Any, indices: Any) -> str:
+        return "" if indices is None else out_of_range(indices, x.shape[self.axis], from_end=True)
+
     def onnx(self, o: Any, x: str, indices: str) -> str:
         return o.Gather(x, indices, axis=normal_axis(self.axis, o.inputs[0].rank))
 
 
 class GatherElements(_Indexing, name="gather_elements"):
-    """Element by element: result[i, j] = x[indices[i, j], j] for axis 0; shaped as indices. ONNX GatherElements."""
+    """Element by element: result[i, j] = x[indices[i, j], j] for axis 0; shaped as indices. ONNX GatherElements.
+
+    ``from_end`` False: what is picked are classes, of which none is negative.
+    """
 
     axis: int
+    from_end: bool = True
 
     def infer(self, x: Type, indices: Type) -> Type:
         self.check_indices(indices)
@@ -52,7 +65,12 @@ class GatherElements(_Indexing, name="gather_elements"):
         return x.with_shape(indices.shape)
 
     def torch(self, t: Any, x: Any, indices: Any) -> Any:
-        return t.gather(x, self.axis, _from_start(t, indices, x.size(self.axis)))
+        places = _from_start(t, indices, x.size(self.axis)) if self.from_end else indices.to(t.dtype(i64))
+        return t.gather(x, self.axis, places)
+
+    def fault(self, x: Any, indices: Any) -> str:
+        what = "index" if self.from_end else "class"
+        return "" if indices is None else out_of_range(indices, x.shape[self.axis], what, self.from_end)
 
     def onnx(self, o: Any, x: str, indices: str) -> str:
         return o.GatherElements(x, indices, axis=normal_axis(self.axis, o.inputs[0].rank))
@@ -212,6 +230,10 @@ class Embedding(_Indexing, name="embedding"):
 
     def torch(self, t: Any, table: Any, ids: Any) -> Any:
         return t.nn.functional.embedding(ids, table)
+
+    def fault(self, table: Any, ids: Any) -> str:
+        found = "" if ids is None else out_of_range(ids, len(table), "id")
+        return f"{found}: raise `input_dim` or change the data" if found else ""
 
     def onnx(self, o: Any, table: str, ids: str) -> str:
         return o.Gather(table, ids, axis=0)

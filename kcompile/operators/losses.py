@@ -6,6 +6,7 @@ from typing import Any
 
 from kcompile.ir import Op, Type
 from kcompile.ir.shapes import broadcast, normal_axis, same_dim
+from kcompile.operators.indexing import out_of_range
 
 
 class _CrossEntropy(Op):
@@ -53,6 +54,9 @@ class SparseSoftmaxCrossEntropy(_CrossEntropy, name="sparse_softmax_cross_entrop
         # torch wants the classes second, and is several times slower where they don't lie together.
         rows = t.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
         return rows.view(labels.shape)
+
+    def fault(self, logits: Any, labels: Any) -> str:
+        return "" if labels is None else out_of_range(labels, logits.shape[-1], "class")
 
     def onnx(self, o: Any, logits: str, labels: str) -> str:
         picked = o.GatherElements(o.LogSoftmax(logits, axis=-1), o.unsqueeze(labels, [-1]), axis=-1)

@@ -7,7 +7,7 @@ from typing import Any
 from kcompile.keras import config
 from kcompile.keras.ops import activation, arrays, elementwise, reductions
 from kcompile.keras.ops.common import common, kind, normal_axis, op, rank_of, run, shape_of, tensor
-from kcompile.operators import losses
+from kcompile.operators import indexing, losses
 from kcompile.tracing.tensor import promoted
 
 
@@ -46,7 +46,7 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
         output = elementwise.divide(output, reductions.sum(output, axis, True))
         output = elementwise.clip(output, config.epsilon(), 1.0 - config.epsilon())
     logs = activation.log_softmax(output, axis) if from_logits else elementwise.log(output)
-    picked = arrays.take_along_axis(logs, arrays.expand_dims(labels, axis), axis)
+    picked = run(indexing.GatherElements(classes, from_end=False), logs, arrays.expand_dims(labels, axis))
     return elementwise.negative(arrays.squeeze(picked, axis))
 
 
