@@ -140,7 +140,12 @@ def _einsum(node: Node, axes: Axes, part: Any) -> Plan | None:
     label = next((row[axis] for row, axis in zip(labels, axes, strict=True) if axis is not None), None)
     if label is None or any(list(row).count(label) > 1 for row in labels):
         return None
-    operands = tuple(list(row).index(label) if label in row else None for row in labels)
+    wheres = (list(row).index(label) if label in row else None for row in labels)
+    # One row for all is whole everywhere.
+    operands = tuple(
+        None if axis is None or v is None or v.type.shape[axis] == 1 else axis
+        for axis, v in zip(wheres, node.inputs, strict=True)
+    )
     if label in result:
         return Plan(operands, (list(result).index(label),))
     return Plan(operands, (None,), lambda *xs: AllReduce()(op(*xs)))
