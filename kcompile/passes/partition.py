@@ -17,7 +17,7 @@ from typing import Any
 
 from kcompile.errors import InferError
 from kcompile.ir import Graph, Input, Node, Type, Value, Weight, constant
-from kcompile.ir.dims import Dim, DimLike, substitute, symbols_of
+from kcompile.ir.dims import Dim, DimLike, substitute
 from kcompile.ir.graph import input_value, is_leaf, remake, topological
 from kcompile.ir.op import origin
 from kcompile.ir.types import i8
@@ -42,8 +42,8 @@ class Part:
         """Whether a whole size is cut where the things are: the unit, or a multiple of it."""
         if not isinstance(self.unit, Dim):
             return size == self.unit
-        factor = substitute(size, {str(self.unit): 1})
-        return factor * self.unit == size and str(self.unit) not in symbols_of(factor)
+        # That of any other size, such as N * N or N + 1, makes another size of the unit.
+        return substitute(size, {str(self.unit): 1}) * self.unit == size
 
     def local(self, size: DimLike) -> DimLike:
         """This rank's share of a size that `holds`."""

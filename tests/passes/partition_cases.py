@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcompile.ir import constant, symbol
+from kcompile.ir import Graph, Value, constant, input_value, symbol
 from kcompile.ir.types import f16, f32
 from kcompile.operators import (
     activation,
@@ -23,18 +23,32 @@ from kcompile.operators import (
 )
 from kcompile.operators.arithmetic import Add, Multiply
 from kcompile.operators.attention import Attention
+from kcompile.operators.control import Recompute
 from kcompile.operators.convolution import Conv
 from kcompile.operators.einsum import Einsum
 from kcompile.operators.gradient import StopGradient
 from kcompile.operators.indexing import Embedding, Gather, GatherElements, OneHot, ScatterNd
 from kcompile.operators.linear import MatMul
-from kcompile.operators.logic import Cast
+from kcompile.operators.logic import Cast, LogicalNot
 from kcompile.operators.recurrent import Gru, Lstm, SimpleRnn
 from kcompile.operators.reduction import All, ArgMax, CumulativeSum, LogSumExp, Max, Mean, Sum
 from kcompile.operators.reduction import Any as AnyOf
 from kcompile.operators.shape import Concat, Expand, ExpandDims, Flip, Pad, Reshape, Slice, Squeeze, Tile, Transpose
+from kcompile.operators.updates import AdamStep
 
 N = symbol("N")
+
+
+def again(function: Any) -> Any:
+    """The function as a region that is computed again for its gradients."""
+
+    def make(*operands: Value) -> Any:
+        inputs = [input_value(f"own{i}", v.type) for i, v in enumerate(operands)]
+        return Recompute(Graph("body", inputs, [function(*inputs)]))(*operands)
+
+    return make
+
+
 Cases = dict[str, tuple[Any, ...]]
 PAIRS = Reshape((2 * N, 2))  # of x [N, 4]: two rows of each
 
@@ -64,7 +78,7 @@ APART: Cases = {
     ),
     "any": (AnyOf((0,)), "bool[N, 4]"),
     "all": (All(), "bool[N, 4]"),
-    "all over rows": (All((0,), True), "bool[N, 2]"),
+    "all over rows": (lambda x: All((0,), True)(LogicalNot()(x)), "bool[N, 4]"),
     "logarithm of a sum of exponentials": (LogSumExp((1,)), "f32[N, 4]"),
     "where the largest is": (ArgMax(0), "f32[3, N]"),
     "where the largest is, kept": (ArgMax(0, True), "f32[3, N]"),
@@ -124,6 +138,7 @@ APART: Cases = {
     "cross-entropy along axis 0": (losses.SoftmaxCrossEntropy(0), "f32[4, N]", "f32[4, N]"),
     "cross-entropy with one target": (losses.SoftmaxCrossEntropy(), "f32[N, 4]", "f32[1, 4]"),
     "sparse cross-entropy": (losses.SparseSoftmaxCrossEntropy(), "f32[N, 4]", "i64[N]"),
+    "computed again": (again(lambda x, w: Add()(MatMul()(x, w), Mean((0,))(x))), "f32[N, 4]", "f32[4, 4]"),
     # ---- shapes
     "flat": (Reshape((4 * N,)), "f32[N, 4]"),
     "flat of channels": (Reshape((3, 2 * N)), "f32[3, N, 2]"),
@@ -175,6 +190,9 @@ TOGETHER: Cases = {
     "sums up to each row": (CumulativeSum(0), "f32[N, 4]"),
     "softmax over rows": (activation.Softmax(0), "f32[N, 4]"),
     "sorted rows": (sorting.Sort(0), "f32[N, 4]"),
+    "sorted rows by their name": (sorting.Sort(-2), "f32[N, 4]"),
+    "as many rows or one": (Add(), "f32[N, 4]", "f32[M, 4]"),
+    "squares of the batch": (lambda x: Reshape((N * N, 4))(Add()(x, ExpandDims((1,))(x))), "f32[N, 4]"),
     "all pairs": (Add(), "f32[N, 1]", "f32[1, N]"),
     "rows by columns": (MatMul(), "f32[N, 4]", "f32[4, N]"),
     "a vector by rows": (MatMul(), "f32[N]", "f32[N, 4]"),
@@ -209,4 +227,22 @@ TOGETHER: Cases = {
     "added to rows by rows": (ScatterNd("add"), "f32[N, 2]", "i64[N, 1]", "f32[N, 2]"),
     "added pieces of rows": (ScatterNd("add"), "f32[5, N]", "i64[3, 1]", "f32[3, N]"),
     "dropout of pairs": (lambda x, s: random.Dropout(0.5, 0, (7, None))(x, s), "f32[N, 4]", "i64[2]"),
+}  # fmt: skip
+
+# Operators of an update, the operators by which ranks talk for it (but to put out whole results), and the types of
+# operands with the axes along which these are split.
+UPDATES: Cases = {
+    "adam": (AdamStep(), "", *(("f32[7, 4]", 0),) * 4, ("f32[]", None)),
+    "adam along the other axis": (AdamStep(), "", *(("f32[7, 4]", 1),) * 4, ("f32[]", None)),
+    "adam of a whole gradient": (AdamStep(), "own_part", ("f32[7]", 0), ("f32[7]", None), *(("f32[7]", 0),) * 2, ("f32[]", None)),
+    "adam of a whole variable": (AdamStep(), "own_part", ("f32[7]", None), *(("f32[7]", 0),) * 3, ("f32[]", None)),
+    "adam of what is whole": (AdamStep(), "", *(("f32[7]", None),) * 4, ("f32[]", None)),
+    "along a gradient": (lambda v, g: Add()(v, Multiply()(g, constant(0.1, f32))), "", ("f32[7, 4]", 0), ("f32[7, 4]", 0)),
+    "split otherwise": (Add(), "gather_parts own_part", ("f32[7, 4]", 0), ("f32[7, 4]", 1)),
+    "norm": (lambda v: Sum()(Multiply()(v, v)), "all_reduce", ("f32[7, 4]", 0)),
+    "norms of columns": (lambda v: Multiply()(v, Sum((0,), True)(v)), "all_reduce", ("f32[7, 4]", 0)),
+    "a factor a row": (Multiply(), "", ("f32[7, 4]", 0), ("f32[7, 1]", 0)),
+    "other lengths": (MatMul(), "gather_parts", ("f32[7, 4]", 0), ("f32[4, 5]", 1)),
+    "as many as rows": (Concat(1), "gather_parts own_part", ("f32[7, 4]", 0), ("f32[7, 7]", 1)),
+    "in another shape": (Reshape((4, 7)), "gather_parts", ("f32[7, 4]", 0)),
 }  # fmt: skip
