@@ -238,7 +238,8 @@ class Layer(Configurable, StatelessLayer):
         if computed is None:
             return
         flat = tree.flatten(outputs)
-        flat_masks = list(computed) if isinstance(computed, (list, tuple)) else [computed] * len(flat)
+        # One mask is the first output's.
+        flat_masks = list(computed) if isinstance(computed, (list, tuple)) else [computed]
         for tensor, mask in zip(flat, flat_masks, strict=False):
             if mask is not None and backend.is_tensor(tensor):
                 tensor._keras_mask = mask

@@ -68,7 +68,6 @@ class RMSNormalization(Layer):
     def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.axis, self.epsilon = axis, epsilon
-        self.supports_masking = True
 
     def build(self, input_shape: Any) -> None:
         axes = self.axis = list(self.axis) if isinstance(self.axis, (list, tuple)) else [self.axis]

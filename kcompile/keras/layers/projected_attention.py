@@ -79,7 +79,7 @@ class ProjectedAttention(Layer):
             made[f"{weight}_initializer"] = type(start).from_config(start.get_config()) if fresh else start
             for kind in ("regularizer", "constraint"):
                 made[f"{weight}_{kind}"] = vars(self)[f"{weight}_{kind}"]
-        return EinsumDense(
+        projection = EinsumDense(
             equation,
             output_shape=output_shape,
             activation=activation,
@@ -89,6 +89,8 @@ class ProjectedAttention(Layer):
             dtype=self.dtype_policy,
             **made,
         )
+        projection.supports_masking = True  # this layer has read the masks: none is lost, nothing to warn of
+        return projection
 
     def _into_heads(self, shape: Any, heads: int, size: int, name: str, activation: str | None = None) -> EinsumDense:
         """A built projection of [..., features] to [..., heads, size]."""
@@ -243,11 +245,6 @@ class ProjectedAttention(Layer):
             weights = ops.where(mask, weights, 0.0)
         used = random.dropout(weights, self.dropout, seed=self.seed_generator) if training and self.dropout else weights
         return ops.einsum("bnts,bsnh->btnh", used, value), weights
-
-    def compute_mask(
-        self, query: Any, value: Any = None, query_mask: Any = None, value_mask: Any = None, key_mask: Any = None
-    ) -> Any:
-        return query_mask
 
     def get_config(self) -> dict[str, Any]:
         own = ("use_bias", "dropout", "use_gate", "sliding_window", "seed")
