@@ -67,7 +67,9 @@ def run_all(count: int, arguments: Sequence[str], environment: Mapping[str, str]
 @contextmanager
 def _passing_on(context: Any) -> Iterator[None]:
     """Within, Ctrl-C is for the processes, which have a session of their own."""
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    # Where it is ignored (under nohup), it is in the processes too.
+    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
         yield
         return
 
@@ -76,7 +78,7 @@ def _passing_on(context: Any) -> Iterator[None]:
             # One that has ended, but was not waited for, takes a signal without an error.
             os.kill(pid, signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, pass_on)
+    signal.signal(signal.SIGINT, pass_on)
     try:
         yield
     finally:

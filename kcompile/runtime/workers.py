@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -39,7 +40,8 @@ def in_processes(
     try:
         while True:
             for item, argument in itertools.islice(items, AHEAD * processes - len(waiting)):
-                waiting.append((item, pool.submit(_work, argument)))
+                with _deaf_to_ctrl_c():
+                    waiting.append((item, pool.submit(_work, argument)))
             if not waiting:
                 return
             item, future = waiting.popleft()
@@ -51,6 +53,19 @@ def in_processes(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes that are started within don't hear Ctrl-C, not even while they import; this one hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(make: Callable[[Any], Any], settings: Any) -> None:

@@ -237,7 +237,7 @@ def test_a_reader_that_left(exported: Run, tmp_path: Path) -> None:
     assert err == "" and child.returncode == 1
 
 
-def test_ctrl_c_in_a_real_process(kc: Run, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_real_process(kc: Run, ctrl_c: None, tmp_path: Path) -> None:
     Path("slow.py").write_text("import time\nopen('started', 'w').close()\ntime.sleep(60)\n")
     child = process("export", "slow.py", cwd=tmp_path)
     deadline = time.monotonic() + 30

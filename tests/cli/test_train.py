@@ -96,7 +96,7 @@ def test_options_take_effect(train: Run) -> None:
 
 @pytest.mark.parametrize("action", ["ctrl-c", "twice", "fail"])
 @pytest.mark.parametrize("phases", [1, 2])
-def test_goes_on_to_the_same_weights(train: Run, action: str, phases: int) -> None:
+def test_goes_on_to_the_same_weights(train: Run, ctrl_c: None, action: str, phases: int) -> None:
     common = ("--set", f"PHASES={phases}", "--report", "r.html")
     assert train(*common, "-o", "whole.keras").code == 0
     stopped = train(*common, "--set", f"ACTION={action}", "-o", "part.keras")
@@ -111,6 +111,16 @@ def test_goes_on_to_the_same_weights(train: Run, action: str, phases: int) -> No
     assert all(len(f["history"]["loss"]) == 5 for f in resumed.json["fits"])
     assert_same("whole.keras", "part.keras")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_ctrl_c_that_is_ignored(train: Run) -> None:
+    """As under nohup: who started the run wanted it to go on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert "5 epochs in this" in train("--set", "ACTION=twice").err
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_named_folder_stays_and_more_epochs_go_on(train: Run) -> None:

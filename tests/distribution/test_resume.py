@@ -170,7 +170,7 @@ def test_another_number_of_processes_goes_on(tmp_path: Path, before: tuple[str, 
 
 
 @slow
-def test_ctrl_c_ends_all_after_the_same_epoch(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_after_the_same_epoch(ctrl_c: None, tmp_path: Path) -> None:
     (tmp_path / "t.py").write_text(
         SCRIPT.replace("if batch == 2:", "import time; time.sleep(0.2)\n        if batch == 2:")
     )

@@ -151,6 +151,7 @@ APART: Cases = {
     "expanded to rows": (lambda x, y: Multiply()(x, Expand((N, 4))(y)), "f32[N, 4]", "f32[4]"),
     "one row expanded": (lambda x, y: Multiply()(x, Expand((N, 4))(y)), "f32[N, 1]", "f32[1, 4]"),
     "a constant": (lambda x: Add()(x, creation.Fill((N, 4), 2.0, f32)()), "f32[N, 4]"),
+    "one more than rows": (lambda x: Multiply()(Sum()(x), creation.Fill((N + 1,), 2.0, f32)()), "f32[N, 4]"),
     "joined": (Concat(-1), "f32[N, 4]", "f32[N, 2]"),
     "parted": (shape.Split((1, 3), 0), "f32[4, N]"),
     "a slice": (Slice((0, 1), (None, 3), (1, 1)), "f32[N, 4]"),

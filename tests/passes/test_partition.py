@@ -136,10 +136,12 @@ def test_updates(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None
         said = {n.op.name for n in graph.nodes if not (isinstance(n.op, GatherParts) and n.results[0] in graph.outputs)}
         assert said & {"all_reduce", "gather_parts", "own_part"} == set(talk.split())
         assert count_of(graph, AdamStep) == count_of(whole, AdamStep)
-        found = lower(graph)(*(cut[i][0] if i in cut else x for i, x in enumerate(given)))
+        parts = [cut[i][0] if i in cut else x for i, x in enumerate(given)]
+        assert [v.type.shape for v in graph.inputs] == [tuple(x.shape) for x in parts]
+        found = lower(graph)(*parts)
         axes = [splits[label].axis if label in splits else None for label, _ in updates]
-        parts = [x if a is None else chunk(x, a)[0] for a, x in zip(axes, wanted[len(results) :], strict=True)]
-        for got, want in zip(found, [*wanted[: len(results)], *parts], strict=True):
+        ends = [x if a is None else chunk(x, a)[0] for a, x in zip(axes, wanted[len(results) :], strict=True)]
+        for got, want in zip(found, [*wanted[: len(results)], *ends], strict=True):
             close(got.numpy(), want.numpy())
 
     ranks(monkeypatch, count).run(rank)
@@ -183,6 +185,7 @@ def test_the_batch_is_the_first_axis() -> None:
     x, y = Input("x", Type(f32, (4, BATCH)))(), Input("y", Type(f32, (BATCH, 3)))()
     made = by_rows(Graph("g", [x, y], [MatMul()(x, y)]), BATCH, OWN, {}, None)
     assert [str(v.type) for v in made.inputs] == ["f32[4, N]", "f32[N_own, 3]", "i8[N]"]
+    assert [n.op.name for n in made.nodes if not isinstance(n.op, Input)] == ["own_part", "mat_mul", "all_reduce"]
 
 
 def test_what_is_whole_stays_as_it_is() -> None:
