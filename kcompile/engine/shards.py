@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -49,15 +47,3 @@ def axis_to_split(shape: tuple[int, ...]) -> int | None:
     axis = max(even or range(len(shape)), key=lambda i: shape[i], default=None)
     # With less than two a rank, what a split saves is less than what its padding costs.
     return None if axis is None or count == 1 or (not even and shape[axis] < 2 * count) else axis
-
-
-def own_size(unit: int) -> int:
-    """How much of an axis this rank has."""
-    begin, end = collectives.run(unit, True)
-    return end - begin
-
-
-def local_bytes(variables: Any) -> int:
-    """Bytes that this rank holds of the variables."""
-    held = [v.storage.local if isinstance(v.storage, Sharded) else v.storage for v in variables]
-    return sum(int(t.nbytes) for t in held)

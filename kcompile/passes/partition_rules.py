@@ -131,7 +131,7 @@ def _mat_mul(node: Node, axes: Axes, part: Any) -> Plan | None:
         return Plan((axes[0], None), (rank - 2,))
     if axes[0] is None and axes[1] == ranks[1] - 1:
         return Plan((None, axes[1]), (rank - 1,))
-    return elementwise(node, (axes[0], None) if axes[0] is not None else axes, part)
+    return elementwise(node, axes, part)
 
 
 def _einsum(node: Node, axes: Axes, part: Any) -> Plan | None:

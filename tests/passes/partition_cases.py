@@ -199,6 +199,7 @@ TOGETHER: Cases = {
     "a vector by rows": (MatMul(), "f32[N]", "f32[N, 4]"),
     "a vector by columns": (MatMul(), "f32[4]", "f32[4, N]"),
     "rows of a vector": (MatMul(), "f32[3, N]", "f32[N]"),
+    "einsum with what is whole": (lambda x: Einsum("ni,nj->ij")(x, CumulativeSum(0)(x)), "f32[N, 4]"),
     "dense over rows": (lambda x, y: linear.Dense()(MatMul()(x, y), x, None), "f32[4, N]", "f32[N, 4]"),
     "attention along rows": (Attention(), *("f32[1, 2, N, 4]",) * 3),
     "attention of rows in depth": (Attention(scale=0.5), *("f32[1, 2, 3, N]",) * 2, "f32[1, 2, 3, 4]"),
