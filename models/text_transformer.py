@@ -60,7 +60,9 @@ characters = keras.Input((None,), dtype="int32", name="characters")
 x = layers.Embedding(VOCABULARY, 64, mask_zero=True)(characters)
 x = PositionEmbedding(LENGTH)(x)
 # What stands beside a character says most: a convolution looks there first.
-x = layers.Conv1D(64, 7, padding="same", activation="relu")(x)
+look = layers.Conv1D(64, 7, padding="same", activation="relu")
+look.supports_masking = True  # as many places come out, so that attention and loss still know which are padding
+x = look(x)
 for _ in range(2):
     x = block(x, 4, 64)
 kinds = layers.Dense(len(KINDS), activation="softmax", name="kinds")(layers.LayerNormalization(epsilon=1e-5)(x))

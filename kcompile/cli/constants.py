@@ -11,7 +11,7 @@ from typing import Any
 
 from kcompile.errors import ScriptError, UsageError, did_you_mean, printable
 
-WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def parsed(settings: tuple[str, ...]) -> dict[str, str]:
@@ -68,8 +68,18 @@ def _places(statement: ast.stmt) -> Iterator[tuple[str, Place]]:
                     yield name.arg, Place(value, partial(operator.setitem, values, i))
     elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        if len(targets) == 1 and isinstance(targets[0], ast.Name):
-            yield targets[0].id, Place(statement.value, partial(setattr, statement, "value"))
+        if len(targets) == 1:
+            yield from _assigned(targets[0], Place(statement.value, partial(setattr, statement, "value")))
+
+
+def _assigned(target: ast.expr, place: Place) -> Iterator[tuple[str, Place]]:
+    """What an assignment gives names: itself, or the parts of ``A, B = 1, 2``."""
+    value = place.value
+    if isinstance(target, ast.Name):
+        yield target.id, place
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        for i, (part, given) in enumerate(zip(target.elts, value.elts, strict=True)):
+            yield from _assigned(part, Place(given, partial(operator.setitem, value.elts, i)))
 
 
 def _at(made: ast.expr, place: Any) -> ast.expr:

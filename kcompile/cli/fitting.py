@@ -20,6 +20,7 @@ from kcompile.files.atomic import forget, replacing, writes
 from kcompile.keras import backend
 from kcompile.keras.callbacks import BackupAndRestore, Callback, CallbackList
 from kcompile.keras.distribution.distributions import any_process, first_process
+from kcompile.keras.progress import ProgressBar
 from kcompile.keras.training.py_dataset import PyDataset
 from kcompile.keras.training.sources import is_loader
 from kcompile.keras.training.trainer import Trainer
@@ -206,8 +207,11 @@ class Fitting:
         def fit(*args: Any, **kwargs: Any) -> Any:
             arguments = signature.bind(*args, **kwargs).arguments
             self._extend(arguments)
-            with self.interrupt.heard():
-                history = plain(**arguments)
+            try:
+                with self.interrupt.heard():
+                    history = plain(**arguments)
+            finally:
+                ProgressBar.leave()
             if self.interrupt.asked:
                 raise KeyboardInterrupt
             return history

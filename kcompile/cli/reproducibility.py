@@ -17,7 +17,7 @@ def statements(fits: Sequence[Fit]) -> list[str]:
     found += [_gpu(device) for device in sorted(devices) if device.startswith("cuda")]
     if any(fit.model.jit_compile for fit in fits):
         found.append(
-            "Code was compiled (jit_compile): its kernels sum in another order than those of a run without it."
+            "jit_compile was on: compiled kernels sum in another order than those of a run without it, or where it fails."
         )
     found += [_data(fit) for fit in fits if fit.data != "arrays"]
     found.append(

@@ -57,7 +57,7 @@ def run_script(path: Path, constants: Mapping[str, str] | None = None) -> dict[s
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     module = types.ModuleType(f"kcompile_script_{path.stem}")
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), _package(path)[0]
     # Pickle and dataclasses look a class's module up; a name of its own hides no library (a script random.py, say).
     sys.modules[module.__name__] = module
 
@@ -70,15 +70,27 @@ def run_script(path: Path, constants: Mapping[str, str] | None = None) -> dict[s
 
 
 @contextlib.contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """The script's siblings can be imported, as they can where Python runs the script."""
-    place = str(folder.resolve())
-    sys.path.insert(0, place)
+def _as_script(path: Path) -> Iterator[None]:
+    """Imports find the script's siblings and its package, and it has no arguments, as where Python runs it alone."""
+    places, arguments = list(dict.fromkeys([str(path.resolve().parent), str(_package(path)[1])])), sys.argv
+    sys.path[:0], sys.argv = places, [str(path)]
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(place)
+        sys.argv = arguments
+        for place in places:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(place)
+
+
+def _package(path: Path) -> tuple[str | None, Path]:
+    """The package that a script lies in, for its relative imports, and the folder which that is imported from."""
+    folder = path.resolve().parent
+    names: list[str] = []
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(names) or None, folder
 
 
 def find_model(namespace: dict[str, Any], path: Path, name: str | None) -> Any:
@@ -130,7 +142,7 @@ def train_function(loaded: Loaded, what: str) -> Any:
 def call_user(function: Any, path: Path, *args: Any) -> Any:
     """A function of the script; what it raises becomes a ScriptError with file and line."""
     try:
-        with _importing_from(path.parent), keras_alias():
+        with _as_script(path), keras_alias():
             return function(*args)
     except KcompileError as error:
         raise type(error)(f"{_place(error, path)}: {error}") from error

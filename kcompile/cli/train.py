@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kcompile.cli.fitting import Fit, Fitting
 
 POSITIVE = click.IntRange(min=1)
+MODELS = (".keras", ".onnx")
 
 
 @click.command("train", cls=output.Command, short_help="Train a script's model; stop it and go on, with a report.")
@@ -64,15 +65,15 @@ def command(
     as_json: bool,
     target: str | None,
 ) -> output.Result:
-    """Call `train(model)` of SCRIPT; the options hold for every fit in it.
+    """Run SCRIPT and its `train(model)`; the options hold for every fit in it.
 
-    Ctrl-C ends the running epoch and keeps history and checkpoint, a second one stops at once; the same command with
+    A script that fits at its top needs no `train`. Ctrl-C ends the running epoch and keeps history and checkpoint, a second one stops at once; the same command with
     --resume goes on. Without -o the trained weights are left to what the script saves.
     """
     from kcompile.cli.fitting import Fitting
 
     page = None if report is None else _writable(report, "--report", (".html", ".htm"))
-    model_file = None if target is None else _writable(target, "-o", (".keras", ".onnx"))
+    model_file = None if target is None else _writable(target, "-o", MODELS)
     constants = parsed(settings)
     folder = Path(checkpoint_dir or f"{Path(source).stem}.checkpoint")
     fitting = Fitting(folder, epochs, batch_size, lambda number: _tensorboard(tensorboard, number))
@@ -86,12 +87,11 @@ def command(
         constants, source, device=device, distributed=distribute, resumed=resume, epochs=epochs, batch=batch_size
     )
     with _set_up(distribute, device, deterministic, partial(_kept, fitting)):
-        loaded = load_model(source, name, constants=constants)
-        stop = _train(fitting, train_function(loaded, "train"), loaded)
+        loaded, stop = _train(fitting, source, name, constants)
         seconds = time.perf_counter() - began
         if page is not None:
-            _report(page, loaded, fitting.fits, told, f"{'Stopped' if stop else 'Done'} after {seconds:.1f} s in all.")
-        if stop:
+            _report(page, source, fitting.fits, told, f"{'Stopped' if stop else 'Done'} after {seconds:.1f} s in all.")
+        if loaded is None or stop:
             raise StoppedError(_stopped(fitting)) from stop
         if model_file is not None:
             _write(loaded.model, model_file)
@@ -161,18 +161,23 @@ def _check_checkpoint(fitting: Fitting, resume: bool) -> None:
         output.words(f"kcompile: no checkpoint in {fitting.folder}, starting with the first epoch")
 
 
-def _train(fitting: Fitting, function: Any, loaded: Loaded) -> KeyboardInterrupt | None:
-    """Run the script's function; returns the Ctrl-C that ended it."""
+def _train(
+    fitting: Fitting, source: str, name: str | None, constants: dict[str, Any]
+) -> tuple[Loaded | None, KeyboardInterrupt | None]:
+    """Run the script and its `train`, if it has not trained already; its model, and the Ctrl-C that ended it."""
+    loaded = None
     try:
         with fitting.of_script():
-            call_user(function, loaded.source, loaded.model)
+            loaded = load_model(source, name, constants=constants)
+            if not fitting.fits or callable(loaded.namespace.get("train")):
+                call_user(train_function(loaded, "train"), loaded.source, loaded.model)
     except KeyboardInterrupt as stop:
-        return stop
+        return loaded, stop
     if not fitting.fits:
         output.words(
             "kcompile: warning: train(model) called no fit; there is no checkpoint, and options of fit had no effect"
         )
-    return None
+    return loaded, None
 
 
 def _stopped(fitting: Fitting) -> str:
@@ -191,10 +196,10 @@ def _kept(fitting: Fitting) -> str:
     return f"the checkpoint is in {fitting.folder}, go on with the same command and --resume"
 
 
-def _report(page: Path, loaded: Loaded, fits: list[Fit], told: dict[str, Any], note: str) -> None:
+def _report(page: Path, script: str, fits: list[Fit], told: dict[str, Any], note: str) -> None:
     from kcompile.cli.training_report import to_html
 
-    text = to_html(f"Training of {loaded.source.name}", fits, told, note)
+    text = to_html(f"Training of {Path(script).name}", fits, told, note)
     with replacing(page) as stream:
         stream.write(text.encode())
 
@@ -215,9 +220,11 @@ def _result(loaded: Loaded, fits: list[Fit], seconds: float, files: list[Path], 
     data = {"source": str(loaded.source), "seconds": seconds, "fits": shown, "files": [str(f) for f in files]}
     lines = []
     for fit in fits:
-        best = f"best {fit.best['epoch']} ({fit.best['by']} {fit.best['value']:.4g})" if fit.best else "no loss"
+        best = f"best {fit.best['epoch']} ({fit.best['by']} {fit.best['value']:.4g})" if fit.best else "no best"
         last = "  ".join(f"{k} {v[-1]:.4g}" for k, v in fit.curves.items())
         lines.append(f"{fit.model.name}  epoch {fit.done} of {fit.planned}, {best}  {last}")
     lines.append(f"time    {seconds:.1f} s")
     lines += [f"wrote   {', '.join(map(str, files))}"] if files else []
+    if not any(f.suffix in MODELS for f in files):
+        lines.append("model   only where the script saves it; -o FILE.keras or FILE.onnx writes it")
     return output.Result(data, "\n".join(lines), as_json)

@@ -64,13 +64,14 @@ def _fit(number: int, fit: Fit, count: int) -> str:
 def configuration(fit: Fit) -> dict[str, Any]:
     """What the fit was told: sizes, optimizer, loss, metrics."""
     model = fit.model
-    told = {f"optimizer {k}": v for k, v in model.optimizer.get_config().items() if v is not None and k != "name"}
+    optimizer = model.optimizer.get_config()
+    told = {f"optimizer {k}": _told(v) for k, v in optimizer.items() if v is not None and k != "name"}
     return {
         "parameters": f"{model.count_params():,}",
         "batch size": "32 (the default), or that of the data" if fit.batch_size is None else fit.batch_size,
         "steps an execution": model.steps_per_execution,
         "loss": _named(model.loss),
-        "metrics": ", ".join(m.name for m in model.metrics),
+        "metrics": ", ".join(name for name in model.get_metrics_result() if name != "loss") or "none",
         "dtype": model.dtype_policy.name,
         "device": str(model._device() or "cpu"),
         "jit_compile": model.jit_compile,
@@ -105,6 +106,14 @@ def _table(facts: dict[str, Any]) -> str:
 def _seed() -> str:
     seed = last_seed()
     return "none set" if seed is None else str(seed)
+
+
+def _told(value: Any) -> Any:
+    """A setting; a schedule, or an optimizer within, as the call that makes it."""
+    if isinstance(value, dict) and {"class_name", "config"} <= value.keys():
+        given = ", ".join(f"{k}={_told(v)}" for k, v in value["config"].items() if v is not None and k != "name")
+        return f"{value['class_name']}({given})"
+    return f"{value:.7g}" if isinstance(value, float) else value
 
 
 def _named(loss: Any) -> str:

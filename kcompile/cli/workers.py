@@ -91,6 +91,7 @@ def _one_a_gpu(device: str) -> int:
     from kcompile.keras import backend
 
     if device.startswith("cuda"):
+        backend.devices().cuda()  # says what is missing where there is none
         return int(backend.distributed()[0].count_of_devices("cuda"))
     raise UsageError("--distribute on a CPU needs --workers N, the number of processes (or start it with torchrun)")
 

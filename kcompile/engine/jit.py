@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
@@ -41,8 +42,7 @@ class Jit:
                 return self.run(*inputs)
             except TorchDynamoException as error:
                 cause = getattr(error, "inner_exception", None) or error
-                reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-                sys.stderr.write(f"kcompile: jit_compile: torch.compile fails, the step runs without it: {reason}\n")
+                _say(next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__))
                 self.run = self.module
             except (RuntimeError, IndexError):
                 # Compiled code has no lines that lead to a layer; the module's own fail with an error that has.
@@ -50,3 +50,9 @@ class Jit:
                     self.module(*inputs)
                 raise
         return self.module(*inputs)
+
+
+@functools.cache
+def _say(reason: str) -> None:
+    """Why nothing is compiled, once: steps of fit, evaluate and predict fail for the same reason."""
+    sys.stderr.write(f"kcompile: jit_compile: torch.compile fails, steps run without it: {reason}\n")

@@ -24,6 +24,8 @@ class ProgressBar:
     (`keras.config.disable_interactive_logging`).
     """
 
+    open = False  # whether the last line drawn is one of a running loop
+
     def __init__(
         self,
         target: int | None,
@@ -33,6 +35,8 @@ class ProgressBar:
         unit: str = "step",
         interval: float = LIVE,
     ):
+        if verbose != "auto" and not hasattr(verbose, "__index__"):
+            raise ValueError(f"`verbose` must be 'auto', 0, 1 or 2, got {verbose!r}")
         self.target, self.width, self.unit, self.title = target, width, unit, ""
         self.verbose = 1 if verbose in ("auto", True) else int(verbose)
         quiet = verbose == "auto" and os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -82,14 +86,24 @@ class ProgressBar:
         from rich.console import Console
         from rich.text import Text
 
-        done = self.width * min(step, self.target) // self.target if self.target else 0
-        bar: list[Any] = (
-            [("━" * done, "green"), ("━" * (self.width - done), "bright_black"), " "] if self.target else []
-        )
-        line = Text.assemble(f"{self._count(step)} ", *bar, (told, "bold"), _shown(values))
+        console, count, shown = Console(file=sys.stdout), self._count(step), _shown(values)
+        # A narrow window rather has numbers than a bar.
+        width = min(self.width, max(console.width - len(f"{count}  {told}{shown}"), 0)) if self.target else 0
+        done = width * min(step, self.target or 1) // (self.target or 1)
+        bar: list[Any] = [("━" * done, "green"), ("━" * (width - done), "bright_black"), " "] if width else []
+        line = Text.assemble(f"{count} ", *bar, (told, "bold"), shown)
         sys.stdout.write("\r\x1b[K")
-        Console(file=sys.stdout).print(line, end=end, no_wrap=not end, overflow="fold" if end else "ellipsis")
+        console.print(line, end=end, no_wrap=not end, overflow="fold" if end else "ellipsis")
         sys.stdout.flush()
+        ProgressBar.open = not end
+
+    @staticmethod
+    def leave() -> None:
+        """End the line of a loop that is left in its midst, so that what comes next has one of its own."""
+        if ProgressBar.open:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        ProgressBar.open = False
 
     def _count(self, step: int) -> str:
         if not self.target:

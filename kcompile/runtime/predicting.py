@@ -64,6 +64,8 @@ def predict_file(
     started, target = time.perf_counter(), Path(output)
     _check_options(target, batch_size, workers, backend)
     table = Table([data] if isinstance(data, (str, Path)) else list(data))
+    if target.resolve() in {file.resolve() for file in table.files}:
+        raise UsageError(f"{output}: is one of the files that are read; write to another")
     here = Predictor(Settings(str(model), {}, batch_size, device, threads or (None if workers == 1 else 1)))
     here.settings = dataclasses.replace(here.settings, columns=_matched(here, table, columns or {}, keep))
     names, dims = here.model.output_names, here.dims

@@ -117,6 +117,25 @@ def test_a_terminal_line_is_cut_where_it_would_wrap(to: Any) -> None:
     assert "a_metric_of_some_length_8: 8.0000" in terminal.getvalue().replace("\n", "")
 
 
+@pytest.mark.parametrize(("columns", "bar"), [(140, 20), (75, 20), (74, 19), (60, 5), (56, 1), (55, 0), (40, 0)])
+def test_the_bar_gives_way_to_numbers(columns: int, bar: int, to: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal, clock = to(Terminal()), iter(range(100))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    ProgressBar(100).finish(100, {"loss": 0.25, "val_loss": 0.5})
+    shown = re.sub(r"\x1b\[[\d;]*[mK]|\r", "", terminal.getvalue())
+    assert shown.count("━") == bar and "val_loss: 0.5000" in shown.replace("\n", "")
+    assert columns < 54 or len(shown) <= columns + 1
+
+
+def test_a_loop_that_is_left_ends_its_line(to: Any) -> None:
+    terminal = to(Terminal())
+    ProgressBar(10, interval=0).update(3, {})
+    ProgressBar.leave()
+    ProgressBar.leave()
+    assert terminal.getvalue().count("\n") == 1 and terminal.getvalue().endswith("\n")
+
+
 def test_the_first_step_does_not_count_for_the_time_left(to: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = to(Terminal())
     now = [0.0]

@@ -30,7 +30,7 @@ def _within(value: Any, kind: Any, seen: set[int]) -> Iterator[Any]:
 
 
 # Attributes that lead back to the owner's surroundings, or hold arguments rather than state.
-_SKIPPED = frozenset({"_auto_config", "_called_with", "_kept_states", "_loss_tensors", "_nodes"})
+_SKIPPED = frozenset({"_auto_config", "_called_with", "_compile_arguments", "_kept_states", "_loss_tensors", "_nodes"})
 
 
 def unique(items: Iterator[Any]) -> list[Any]:
