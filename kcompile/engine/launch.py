@@ -11,17 +11,19 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, start_processes
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # where a process of a run leaves what went wrong
 POLL = 0.1  # seconds
 _DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
+# Signals that torch hears; Windows has two of them.
+_ENDING = [getattr(signal, n) for n in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, n)]
 
 
 @dataclass
@@ -51,51 +53,67 @@ def run_all(count: int, arguments: Sequence[str], environment: Mapping[str, str]
         r: {**common, "RANK": str(r), "LOCAL_RANK": str(r), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
         for r in range(count)
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with _signals() as pass_on_to, tempfile.TemporaryDirectory() as folder:
         every = {r: tuple(arguments) for r in ranks}
         context = start_processes("kcompile", sys.executable, every, ranks, DefaultLogsSpecs(log_dir=folder))
         try:
-            with _passing_on(context):
-                result = None
-                while result is None:
-                    result = context.wait(timeout=POLL, period=POLL)
+            pass_on_to(context)
+            result = None
+            while result is None:
+                result = context.wait(timeout=POLL, period=POLL)
         finally:
             context.close()
         return [Failure(r, f.exitcode, _message(f.error_file)) for r, f in sorted(result.failures.items())]
 
 
 @contextmanager
-def _passing_on(context: Any) -> Iterator[None]:
-    """Within, Ctrl-C is for the processes, which have a session of their own."""
-    before = signal.getsignal(signal.SIGINT)
-    # Where it is ignored (under nohup), it is in the processes too.
-    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
-        yield
+def _signals() -> Iterator[Callable[[Any], None]]:
+    """Within, torch hears the signals that end a process, and the processes are ended before this one.
+
+    Yields what passes Ctrl-C on to the processes, which have a session of their own. Signals that were ignored
+    (under nohup) stay so, which torch does not care for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda context: None
         return
+    before = {number: signal.getsignal(number) for number in _ENDING}
 
-    def pass_on(number: int, frame: Any) -> None:
-        for pid in context.pids().values():
-            # One that has ended, but was not waited for, takes a signal without an error.
-            os.kill(pid, signal.SIGINT)
+    def pass_on_to(context: Any) -> None:
+        def pass_on(number: int, frame: Any) -> None:
+            for pid in context.pids().values():
+                # One that has ended, but was not waited for, takes a signal without an error.
+                os.kill(pid, number)
 
-    signal.signal(signal.SIGINT, pass_on)
+        signal.signal(signal.SIGINT, pass_on)
+        for number, handler in before.items():
+            if handler is signal.SIG_IGN:
+                signal.signal(number, handler)
+
     try:
-        yield
+        yield pass_on_to
+    except SignalException as error:
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        # What a shell reports of one that the signal has ended.
+        raise SystemExit(128 + error.sigval) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave_message(text: str) -> None:
     """In a process of a run: what the launcher is to say about its end."""
     if ERROR_FILE in os.environ:
-        Path(os.environ[ERROR_FILE]).write_text(json.dumps({"message": text}))
+        file = Path(os.environ[ERROR_FILE])
+        # torch fails over one that is half written because its writer was killed.
+        whole = file.with_suffix(".whole")
+        whole.write_text(json.dumps({"message": text}))
+        whole.replace(file)
 
 
 def _message(file: str) -> str:
-    try:
-        return str(json.loads(Path(file).read_text())["message"])
-    except (OSError, ValueError, KeyError, TypeError):  # killed before it could write one, or not by us
-        return ""
+    """What `leave_message` left there; nothing where the process was killed before it could."""
+    return str(json.loads(Path(file).read_text())["message"]) if Path(file).is_file() else ""
 
 
 def end_with_parent() -> None:

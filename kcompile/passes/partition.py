@@ -120,6 +120,13 @@ def by_weights(graph: Graph, splits: Mapping[str, Split]) -> Graph:
     return _Partition(leaf).graph(graph, splits)
 
 
+def _cuts(plan: Plan, node: Node, part: Part) -> bool:
+    """Whether all that the plan splits can be cut where the things are; one row for all of them can't."""
+    types = [None if v is None else v.type for v in node.inputs] + list(node.types)
+    axes = (*plan.operands, *plan.results)
+    return all(t is None or a is None or part.holds(t.shape[a]) for t, a in zip(types, axes, strict=True))
+
+
 def _gathered(value: Value, split: Split, whole: Type) -> Value:
     part = split.part
     return GatherParts(split.axis, part.unit, whole.shape[split.axis], part.chunked)(value)
@@ -173,7 +180,7 @@ class _Partition:
         """Whether a rule says how the node runs on parts, and its result is of the types that this makes."""
         rule, part = RULES.get(type(node.op)), part or self.rows
         plan: Plan | None = None if rule is None or part is None else rule(node, axes, part)
-        if plan is None or part is None:
+        if plan is None or part is None or not _cuts(plan, node, part):
             return False
         operands = [
             None if v is None else self._as(v, None if axis is None else Split(axis, part))

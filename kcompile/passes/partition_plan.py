@@ -24,7 +24,7 @@ class Plan:
 Rule = Callable[[Node, Axes, Any], "Plan | None"]
 
 
-def aligned(node: Node, axes: Axes, part: Any, rank: int) -> tuple[int, tuple[int | None, ...]] | None:
+def aligned(node: Node, axes: Axes, rank: int) -> tuple[int, tuple[int | None, ...]] | None:
     """The axis of a broadcast result of this rank along which it is split, and its operands' axes."""
     first = next(((a, v) for a, v in zip(axes, node.inputs, strict=True) if a is not None and v is not None), None)
     if first is None:
@@ -32,18 +32,13 @@ def aligned(node: Node, axes: Axes, part: Any, rank: int) -> tuple[int, tuple[in
     target = first[0] + rank - first[1].type.rank
     wanted: list[int | None] = []
     for value in node.inputs:
-        own = None if value is None else target - (rank - value.type.rank)
-        if value is None or own is None or own < 0 or value.type.shape[own] == 1:
-            wanted.append(None)
-        elif part.holds(value.type.shape[own]):
-            wanted.append(own)
-        else:
-            return None
+        own = -1 if value is None else target - (rank - value.type.rank)
+        wanted.append(None if value is None or own < 0 or value.type.shape[own] == 1 else own)
     return target, tuple(wanted)
 
 
 def elementwise(node: Node, axes: Axes, part: Any) -> Plan | None:
-    found = aligned(node, axes, part, node.types[0].rank)
+    found = aligned(node, axes, node.types[0].rank)
     return None if found is None else Plan(found[1], (found[0],) * len(node.results))
 
 

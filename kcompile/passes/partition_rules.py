@@ -152,10 +152,8 @@ def _einsum(node: Node, axes: Axes, part: Any) -> Plan | None:
 
 
 def _attention(node: Node, axes: Axes, part: Any) -> Plan | None:
-    if next((a for a in axes if a is not None), None) != 0:
-        return None
-    found = aligned(node, (0, *(None,) * (len(axes) - 1)), part, 4)
-    return None if found is None else Plan(found[1], (0,))
+    found = aligned(node, axes, 4)
+    return None if found is None or found[0] != 0 else Plan(found[1], (0,))
 
 
 def _recurrent(node: Node, axes: Axes, part: Any) -> Plan | None:
@@ -170,7 +168,7 @@ def _recurrent(node: Node, axes: Axes, part: Any) -> Plan | None:
 
 def _softmax_cross_entropy(node: Node, axes: Axes, part: Any) -> Plan | None:
     rank = rank_of(node)
-    found, along = aligned(node, axes, part, rank), normal_axis(node.op.axis, rank)  # type: ignore[attr-defined]
+    found, along = aligned(node, axes, rank), normal_axis(node.op.axis, rank)  # type: ignore[attr-defined]
     if found is None or found[0] == along:
         return None
     return Plan(found[1], (found[0] - (along < found[0]),))

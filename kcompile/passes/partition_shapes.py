@@ -72,11 +72,7 @@ def _filled(node: Node, axes: Axes, part: Any) -> Plan | None:
 
 def _concat(node: Node, axes: Axes, part: Any) -> Plan | None:
     axis = next((a for a in axes if a is not None), None)
-    if axis is None or not other_axis(node, axis):
-        return None
-    if not all(v is not None and part.holds(v.type.shape[axis]) for v in node.inputs):
-        return None
-    return Plan((axis,) * len(axes), (axis,))
+    return None if axis is None or not other_axis(node, axis) else Plan((axis,) * len(axes), (axis,))
 
 
 def _slice(node: Node, axes: Axes, part: Any) -> Plan | None:
@@ -108,7 +104,7 @@ def _gather_elements(node: Node, axes: Axes, part: Any) -> Plan | None:
         return None
     # Places for fewer rows than there are belong to the first rows, which other ranks may have.
     same = {v.type.shape[axis] for v in node.inputs if v is not None}
-    return Plan((axis, axis), (axis,)) if len(same) == 1 and part.holds(same.pop()) else None
+    return Plan((axis, axis), (axis,)) if len(same) == 1 else None
 
 
 def _one_hot(node: Node, axes: Axes, part: Any) -> Plan | None:

@@ -100,12 +100,14 @@ def test_parts_of_any_type(monkeypatch: Patch, dtype: str) -> None:
     ranks(monkeypatch, 2).run(rank)
 
 
+@pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("count", COUNTS)
-def test_sums(monkeypatch: Patch, count: int) -> None:
+def test_sums(monkeypatch: Patch, count: int, turned: bool) -> None:
     """A sum over ranks changes nothing that is given, and its gradient is the sum of gradients."""
 
     def rank(number: int) -> None:
-        x = torch.full((3, 2), float(number)).t().requires_grad_()
+        x = torch.full((3, 2), float(number))
+        x = (x.t() if turned else x).requires_grad_()
         total = collectives.all_reduce(x)
         assert (total == sum(range(count))).all() and (x == number).all()
         (gradient,) = torch.autograd.grad((total * (number + 1)).sum(), x)

@@ -209,6 +209,11 @@ TOGETHER: Cases = {
     "group normalisation along rows": (normalization.GroupNorm(2), "f32[2, N, 4]"),
     "convolution along rows": (Conv((1,), "same", (1,)), "f32[2, N, 2]", "f32[3, 2, 4]"),
     "cross-entropy over rows": (losses.SoftmaxCrossEntropy(0), "f32[N, 4]", "f32[N, 4]"),
+    "sparse cross-entropy over rows": (losses.SparseSoftmaxCrossEntropy(), "f32[4, N]", "i64[4]"),
+    "gamma": (lambda a, s: random.RandomGamma((N, 4))(activation.Softplus()(a), s), "f32[N, 4]", "i64[2]"),
+    "attention with a mask a row": (
+        lambda x, y, mask: Attention()(CumulativeSum(2)(x), y, y, mask), "f32[1, 2, N, 4]", "f32[1, 2, 3, 4]", "f32[N, 3]",
+    ),
     "squares of rows": (lambda x: Reshape((2, 2 * N))(x), "f32[N, 4]"),
     "rows behind": (Reshape((4, N)), "f32[N, 4]"),
     "joined rows": (Concat(0), "f32[N, 4]", "f32[N, 4]"),
