@@ -27,8 +27,3 @@ def test_example_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_is_listed(verb: str) -> None:
     assert f"`kcompile {verb} " in README
-
-
-def test_pages_that_are_linked_exist() -> None:
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", README):
-        assert (ROOT / link).is_file(), link

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.keras.support import keras, real
+from tests.keras.support import keras, numbers, real
 
 A, B = np.zeros((4, 2), "float32"), np.ones((4, 1), "float32")
 
@@ -69,7 +69,7 @@ def test_a_step_of_ones_own_that_goes_through_all_metrics() -> None:
 @pytest.mark.parametrize(
     ("compiled", "y", "message"),
     [
-        ({"loss": ["mse", "mae"]}, [A], "the targets hold 1 arrays, the model has 2 outputs"),
+        ({"loss": ["mse", "mae"]}, [A], r"y holds 1 array\(s\), the model has 2 outputs: wide, thin"),
         ({"loss": {"wide": "mse", "hin": "mae"}}, [A, B], "loss: 'hin' is not an output of the model; its outputs are"),
         ({"loss": {"wide": "mse", "thin": "mae"}}, {"wide": A}, "y has no entry for the output 'thin'"),
     ],
@@ -112,3 +112,14 @@ def test_an_input_of_another_rank_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=r"\"x\".*expected shape=\(None, 4\), found shape=\((None|8), 2, 4\)"):
             model.predict(np.ones((8, 2, 4), "float32"), verbose=0)
+
+
+def test_metrics_of_a_model_are_two() -> None:
+    """The loss and all compiled metrics as one, objects that were handed to `compile` among them."""
+    found = []
+    for room in (keras, real):
+        model = room.Sequential([room.Input((3,)), room.layers.Dense(1)])
+        model.compile("sgd", "mse", metrics=[room.metrics.MeanAbsoluteError(name="q"), "mae"])
+        model.fit(numbers((8, 3)), numbers((8, 1)), verbose=0)
+        found.append([m.name for m in model.metrics])
+    assert found[0] == found[1] == ["loss", "compile_metrics"]
