@@ -30,8 +30,7 @@ class Sharded(Storage):
         return to_numpy(self.whole())
 
     def write(self, array: np.ndarray) -> None:
-        given = torch.as_tensor(array).to(self.dtype)
-        self.local.detach().copy_(collectives.own_part(given, self.axis, self.unit, True))
+        self.local.detach().copy_(collectives.own_part(torch.as_tensor(array), self.axis, self.unit, True))
 
 
 def shard(variable: Variable, axis: int) -> None:

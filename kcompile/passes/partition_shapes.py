@@ -18,7 +18,7 @@ from kcompile.passes.partition_plan import Axes, Plan, Rule, first_only, other_a
 def _reshape(node: Node, axes: Axes, part: Any) -> Plan | None:
     """The split axis leads the same elements before and after: its runs stay runs."""
     axis, target = axes[0], node.types[0].shape
-    if axis is None or not isinstance(part.unit, Dim):
+    if axis is None:
         return None
     assert node.inputs[0] is not None
     source = node.inputs[0].type.shape
@@ -81,8 +81,6 @@ def _slice(node: Node, axes: Axes, part: Any) -> Plan | None:
     assert node.inputs[0] is not None
     if axis is None or (op.starts[axis], op.steps[axis]) != (0, 1):
         return None
-    if op.stops[axis] not in (None, node.inputs[0].type.shape[axis]):
-        return None
     stops = (*op.stops[:axis], None, *op.stops[axis + 1 :])
     return Plan((axis,), (axis,), op.replace(stops=stops))
 
@@ -121,7 +119,7 @@ def _embedding(node: Node, axes: Axes, part: Any) -> Plan | None:
 def _scatter_nd(node: Node, axes: Axes, part: Any) -> Plan | None:
     """Each rank adds its own into zeros, and the sum is added to what is there."""
     op: Any = node.op
-    if op.reduction != "add" or axes[0] is not None or 0 not in axes[1:]:
+    if op.reduction != "add" or 0 not in axes[1:]:
         return None
 
     def emit(x: Value, indices: Value, values: Value) -> Value:

@@ -76,7 +76,7 @@ class Ranks:
         return SimpleNamespace(wait=wait) if async_op else wait()
 
     def all_gather(self, out: torch.Tensor, x: torch.Tensor) -> None:
-        assert out.is_contiguous() and x.is_contiguous()
+        assert out.is_contiguous() and x.is_contiguous() and x.dtype is torch.uint8  # what every backend moves
         out.copy_(torch.cat(self.exchanged("all_gather", x.detach().clone())))
 
     def reduce_scatter(self, out: torch.Tensor, x: torch.Tensor) -> None:
@@ -85,6 +85,7 @@ class Ranks:
         out.copy_(torch.as_tensor(total).chunk(self.count)[self.rank()])
 
     def broadcast(self, x: torch.Tensor, source: int) -> None:
+        assert x.dtype is torch.uint8
         x.copy_(self.exchanged("broadcast", x.clone())[source])
 
     def broadcast_object_list(self, held: list[Any]) -> None:

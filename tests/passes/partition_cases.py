@@ -200,7 +200,7 @@ TOGETHER: Cases = {
     "a vector by columns": (MatMul(), "f32[4]", "f32[4, N]"),
     "rows of a vector": (MatMul(), "f32[3, N]", "f32[N]"),
     "einsum with what is whole": (lambda x: Einsum("ni,nj->ij")(x, CumulativeSum(0)(x)), "f32[N, 4]"),
-    "dense over rows": (lambda x, y: linear.Dense()(MatMul()(x, y), x, None), "f32[4, N]", "f32[N, 4]"),
+    "dense over rows": (linear.Dense(), "f32[4, N]", "f32[N, 2]", ""),
     "attention along rows": (Attention(), *("f32[1, 2, N, 4]",) * 3),
     "attention of rows in depth": (Attention(scale=0.5), *("f32[1, 2, 3, N]",) * 2, "f32[1, 2, 3, 4]"),
     "lstm along rows": (Lstm(), "f32[2, N, 4]", "f32[4, 8]", "f32[2, 8]"),
@@ -251,5 +251,6 @@ UPDATES: Cases = {
     "a factor a row": (Multiply(), "", ("f32[7, 4]", 0), ("f32[7, 1]", 0)),
     "other lengths": (MatMul(), "gather_parts", ("f32[7, 4]", 0), ("f32[4, 5]", 1)),
     "as many as rows": (Concat(1), "gather_parts own_part", ("f32[7, 4]", 0), ("f32[7, 7]", 1)),
+    "with an axis more": (Reshape((7, 2, 2)), "", ("f32[7, 4]", 0)),
     "in another shape": (Reshape((4, 7)), "gather_parts", ("f32[7, 4]", 0)),
 }  # fmt: skip
