@@ -81,6 +81,37 @@ def test_a_script_without_functions_stops_and_goes_on(scripts: Run) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+CLASS = """
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.last = keras.layers.Dense(4), keras.layers.Dropout(0.3), keras.layers.Dense(1)
+
+    def call(self, x, training=None):
+        return self.last(self.drop(self.first(x["a"]), training=training) + x["b"])
+
+model = Net()
+x = {"a": x, "b": x[:, :1]}
+y = x["a"].sum(1)
+"""
+PLAIN = "model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dropout(0.3), keras.layers.Dense(1)])\ny = x.sum(1)\n"
+
+
+@pytest.mark.parametrize("made", [PLAIN, CLASS], ids=["Sequential", "class"])
+def test_models_that_fit_builds_go_on(made: str, scripts: Run) -> None:
+    """Neither has weights before the first batch; making them draws from generators whose states are kept."""
+    fit = FIT.replace("x.sum(1)", "y") + "np.savez(OUT, *model.get_weights())\n"
+    Path("m.py").write_text("OUT = 'none.npz'\n" + HEAD + made + fit)
+    assert scripts("train", "m.py", "--epochs", "4", "--set", "OUT=whole.npz").code == 0
+    assert scripts("train", "m.py", "--epochs", "2", "--checkpoint-dir", "c").code == 0
+    resumed = scripts("train", "m.py", "--epochs", "4", "--checkpoint-dir", "c", "--resume", "--set", "OUT=part.npz")
+    assert resumed.code == 0 and "Epoch 3/4" in resumed.err and "Epoch 2/4" not in resumed.err
+    whole, part = np.load("whole.npz"), np.load("part.npz")
+    assert len(whole.files) == 4
+    for name in whole.files:
+        np.testing.assert_array_equal(whole[name], part[name])
+
+
 def test_says_where_the_model_is(scripts: Run) -> None:
     assert "-o FILE.keras or FILE.onnx writes it" in scripts("train", "train.py", "--epochs", "1").out
     assert "-o FILE" not in scripts("train", "train.py", "--epochs", "1", "-o", "a.keras").out

@@ -70,7 +70,7 @@ class BackupAndRestore(Callback):
         counted_arrays, counted = _counts(self._callbacks())
         data_arrays, data = self._place()
         state = {"epoch": epoch + 1, "shards": shards, "stopped": self.stopped(), "counts": counted, "data": data}
-        state |= random_state
+        state |= {**random_state, "build": self.model.get_build_config()}
         with replacing(self.path) as stream:
             named: Any = {
                 "state": np.array(json.dumps(state)),
@@ -129,6 +129,9 @@ class BackupAndRestore(Callback):
             raise FileFormatError(f"{self.path}: not a backup: {printable(error)}; delete it to start anew") from error
         if shards is not None:
             arrays |= backend.checkpoints().load(self.folder / Path(str(shards)).name)
+        if not self.model.built:
+            # Before generators get their states: making first weights draws from them.
+            self.model.build_from_config(state.get("build") or {})
         variables = self._variables()
         kept = [arrays.get(f"variable_{i}") for i in range(len(variables))]
         fits = all(a is not None and a.shape == v.shape for a, v in zip(kept, variables, strict=True))
