@@ -10,6 +10,7 @@
     │   ├── InferError                     operands whose types an operator refuses
     │   └── ParseError                     text that is not a graph
     ├── TraceError (TypeError)          2  Python that can't be followed symbolically
+    │   └── NoAttributeError (AttributeError)  what only a tensor with values has
     ├── UnsupportedError (NotImplementedError)
     │                                   3  a known thing that the target can't express
     ├── RunError (RuntimeError)         2  values or shapes that an operator can't compute with, as a model runs
@@ -67,6 +68,10 @@ class TraceError(KcompileError, TypeError):
     """Python code that can't be followed with symbolic values; says layer, file and line."""
 
     exit_code = 2
+
+
+class NoAttributeError(TraceError, AttributeError):
+    """A symbolic tensor's attribute that only a tensor with values has."""
 
 
 class UnsupportedError(KcompileError, NotImplementedError):

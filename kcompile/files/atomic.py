@@ -41,6 +41,25 @@ def forget(path: Path) -> None:
         found.unlink(missing_ok=True)
 
 
+def folder(path: Path) -> Path:
+    """The folder, made where it is not there; UsageError where it can't be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        check_folder(path)
+        raise UsageError(f"{path}: can't make the folder: {error.strerror}") from error
+    return path
+
+
+def check_folder(path: Path) -> None:
+    """Raise UsageError where no file can be written into the folder, nor it be made; nothing is made."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise UsageError(f"{path}: can't write there: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{path}: can't write there: Permission denied")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A stream into a temporary file beside ``path``, which takes that name where the block ends well.

@@ -30,7 +30,7 @@ class KerasArchive:
 def read_archive(path: Path) -> KerasArchive:
     """Read a ``.keras`` file. Raises UsageError where there is none, FileFormatError where it is damaged."""
     if not path.is_file():
-        raise UsageError(f"{path}: no such file")
+        raise UsageError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     try:
         with zipfile.ZipFile(path) as archive:
             names = [i.filename for i in archive.infolist()]

@@ -59,11 +59,11 @@ class WeightsReader:
             raise FileFormatError(f"{self.label}: {printable(name)} is a link, not data of this file")
         return group[name]
 
-    def array(self, dataset: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
-        """The dataset's numbers, if it has this shape and holds as many bytes as it claims."""
+    def array(self, dataset: h5py.Dataset, shape: tuple[int, ...], variable: str) -> np.ndarray:
+        """The dataset's numbers, if it has the ``variable``'s shape and holds as many bytes as it claims."""
         where = f"{self.label}: {printable(dataset.name)}"
         if dataset.shape != shape:
-            raise FileFormatError(f"{where} has shape {dataset.shape}, the model wants {shape}")
+            raise FileFormatError(f"{where} has shape {dataset.shape}, the model's {variable!r} has {shape}")
         bfloat16 = dataset.attrs.get("dtype") == "bfloat16"
         if dataset.dtype.kind not in KINDS and not (bfloat16 and dataset.dtype.itemsize == 2):
             raise FileFormatError(f"{where} holds {printable(dataset.dtype)}, not numbers")

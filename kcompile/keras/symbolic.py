@@ -42,6 +42,10 @@ class KerasTensor(SymbolicTensor):
 
         return ops.transpose(self)
 
+    def __iter__(self) -> Any:
+        # Of a known number too: Keras has it so.
+        raise NotImplementedError("Iterating over a symbolic KerasTensor is not supported.")
+
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kcompile.errors import TraceError
 from kcompile.ir import origin
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ _PATH: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("kcompil
 _HIDDEN: contextvars.ContextVar[int] = contextvars.ContextVar("kcompile_hidden", default=0)
 _TRACER: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("kcompile_tracer", default=None)
 _DEVICE: contextvars.ContextVar[str | None] = contextvars.ContextVar("kcompile_device", default=None)
+_NAMES_LAYER = re.compile("(layer|model) ['\"]", re.IGNORECASE)
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
@@ -89,6 +92,13 @@ def user_location() -> str:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return ""
+
+
+def locate(error: Exception) -> None:
+    """Put layer and line behind the message of a plain error that names no layer."""
+    text = str(error)
+    if type(error) in (ValueError, TraceError) and len(error.args) == 1 and not _NAMES_LAYER.search(text):
+        error.args = (located(text),)
 
 
 def located(message: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kcompile.errors import InferError, TraceError
+from kcompile.errors import InferError, NoAttributeError, TraceError
 from kcompile.ir import Dim, DType, Op, Type, Value, constant, dtype
 from kcompile.operators import arithmetic, creation, linear, logic, shape
 from kcompile.operators.promotion import result_type
@@ -167,6 +167,21 @@ class SymbolicTensor(Operators):
         if not self.ndim:
             raise TypeError("a tensor of rank 0 has no length")
         return int(self.shape[0])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise NoAttributeError(
+            located(
+                f"a symbolic tensor ({self.type}) has no {name!r}: it is no torch tensor, and its values are not known "
+                "while the model is traced; use keras.ops"
+            )
+        )
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TraceError(
+            located(f"a symbolic tensor ({self.type}) can't be changed in place; use ops.where or ops.slice_update")
+        )
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))

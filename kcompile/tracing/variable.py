@@ -127,6 +127,11 @@ class Variable(Operators):
             self.value.__array__()
         return np.asarray(self.numpy(), dtype=dtype)
 
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"variable {self.path!r} can't be used as a boolean: compare it with None, or its `numpy()` with a number"
+        )
+
     def __int__(self) -> int:
         return int(self._number())
 

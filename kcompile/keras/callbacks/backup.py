@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import FileFormatError, UsageError, printable
-from kcompile.files.atomic import forget, replacing, writes
+from kcompile.files.atomic import check_folder, folder, forget, replacing, writes
 from kcompile.keras import backend, generators
 from kcompile.keras.callbacks.base import Callback, CallbackList
 
@@ -49,6 +49,7 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._found: dict[str, Any] | None = None
+        check_folder(self.folder)
         if self.path.is_file():
             self.model._initial_epoch = self._restore()
 
@@ -59,7 +60,7 @@ class BackupAndRestore(Callback):
             self._found = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folder(self.folder)
         variables = {f"variable_{i}": v for i, v in enumerate(self._variables())}
         checkpoints = backend.checkpoints()
         shards = checkpoints.save(self.folder, epoch + 1, variables)

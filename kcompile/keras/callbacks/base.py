@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+from kcompile.errors import printable
 from kcompile.keras.printing import print_message
 from kcompile.keras.progress import ProgressBar
 
@@ -68,7 +68,9 @@ class CallbackList(Callback):
     ):  # fmt: skip
         super().__init__()
         given = [] if callbacks is None else callbacks
-        self.callbacks: list[Callback] = list(given) if isinstance(given, Iterable) else [given]
+        self.callbacks: list[Callback] = list(given) if isinstance(given, (list, tuple, set)) else [given]
+        for callback in self.callbacks:
+            _check(callback)
         self.params = params
         if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
             self.callbacks.append(ProgbarLogger())
@@ -107,6 +109,14 @@ class CallbackList(Callback):
         """Call ``event`` of each."""
         for callback in self.callbacks:
             getattr(callback, event)(*args)
+
+
+def _check(callback: Any) -> None:
+    """Raise TypeError for what is no callback."""
+    if isinstance(callback, type):
+        raise TypeError(f"callbacks: got the class {callback.__name__}; give an object of it, {callback.__name__}(...)")
+    if not hasattr(callback, "set_model"):
+        raise TypeError(f"callbacks must be keras.callbacks.Callback objects, got {printable(repr(callback))}")
 
 
 def _to_each(event: str) -> Any:

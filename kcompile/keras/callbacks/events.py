@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from kcompile.errors import MissingError
+from kcompile.files.atomic import folder
 from kcompile.keras.imagefiles import array_to_img
 
 
 class EventFile:
     """The event file of one folder; raises MissingError where ``tensorboard`` is not installed."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, place: Path):
         try:
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -25,7 +26,7 @@ class EventFile:
                 "the TensorBoard callback needs the package tensorboard: pip install 'kcompile[tensorboard]'"
             ) from error
         self._event, self._summary = event_pb2.Event, summary_pb2
-        self._writer = EventFileWriter(str(folder))
+        self._writer = EventFileWriter(str(folder(place)))
 
     def scalar(self, tag: str, value: Any, step: int) -> None:
         """A number; an array of several is left out, as TensorBoard draws curves of numbers."""

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import numpy as np
 
-from kcompile.errors import UsageError
+from kcompile.errors import UsageError, did_you_mean
+from kcompile.files.atomic import check_folder, folder
 from kcompile.keras.callbacks.base import Callback, say
+from kcompile.keras.metrics.base import MeanMetricWrapper, NamedMetric
+from kcompile.keras.naming import to_snake_case
+
+# How the names of metrics end of which more, or less, is better.
+GROWING = (
+    "acc", "accuracy", "auc", "precision", "recall", "f1_score", "fbeta_score", "f_beta_score", "iou", "io_u", "r2_score",
+    "correlation", "cosine_similarity", "_at_specificity", "_at_sensitivity", "_at_recall", "_at_precision",
+)  # fmt: skip
+FALLING = (
+    "loss", "error", "hinge", "crossentropy", "ce", "divergence", "poisson", "huber", "cosh", "mse", "mae", "mape", "msle",
+)  # fmt: skip
+
+
+def _kind(metric: Any) -> str:
+    """What a metric is, whatever name it was given."""
+    wraps = isinstance(metric, MeanMetricWrapper) and not isinstance(metric, NamedMetric)
+    return str(getattr(metric._fn, "__name__", "")) if wraps else to_snake_case(type(metric).__name__)
 
 
 class Monitor(Callback):
     """Base: a logged value, and whether more or less of it is better.
 
-    ``mode`` is min, max or auto (max for accuracies, areas and F scores).
+    ``mode`` is min, max or auto: by what the metric is, with ValueError for one that kcompile does not know.
     """
 
     def __init__(self, monitor: str, mode: str = "auto", min_delta: float = 0.0, baseline: float | None = None):
@@ -29,11 +48,25 @@ class Monitor(Callback):
 
     @property
     def grows(self) -> bool:
-        """True where more is better."""
+        """True where more is better; ValueError where no mode was given and nothing tells."""
         if self.mode != "auto":
             return self.mode == "max"
+        found = self._direction()
+        if found is None:
+            raise ValueError(
+                f"{type(self).__name__}: whether more or less of `{self.monitor}` is better is not known; pass mode='max' "
+                "or mode='min'"
+            )
+        return found
+
+    def _direction(self) -> bool | None:
+        """Whether the metric of this name should grow, by its name and what it is; None for one that is not known."""
         name = self.monitor.removeprefix("val_")
-        return name.endswith(("acc", "accuracy", "auc", "precision", "recall", "f1_score", "fbeta_score", "iou"))
+        compiled = getattr(self.model, "_compiled_metrics", None)
+        names = [name, *(_kind(m) for m in (compiled.metrics if compiled is not None else ()) if m.name == name)]
+        if any(n.endswith(GROWING) for n in names):
+            return True
+        return False if any(n.endswith(FALLING) for n in names) else None
 
     def improves(self, value: float, on: float | None) -> bool:
         """Whether ``value`` is better than ``on`` by more than min_delta; anything beats None."""
@@ -45,11 +78,15 @@ class Monitor(Callback):
         """The watched value of an epoch; None, with a warning that lists what there is, where it is not logged."""
         found = (logs or {}).get(self.monitor)
         if found is None:
-            warnings.warn(
-                f"{type(self).__name__}: the metric `{self.monitor}` is not available. Available metrics are: "
-                f"{','.join(logs or {})}",
-                stacklevel=3,
-            )
+            hint = did_you_mean(self.monitor, logs or {})
+            told = f"the metric `{self.monitor}` is not available{hint}. Available metrics are: {','.join(logs or {})}"
+            if self.mode == "auto" and self.monitor.removeprefix("val_") not in (logs or {}):
+                raise ValueError(f"{type(self).__name__}: {told}")
+            # One of a validation may come later: that may not be due in each epoch.
+            warnings.warn(f"{type(self).__name__}: {told}", stacklevel=3)
+            return None
+        if self.mode == "auto":
+            self.mode = "max" if self.grows else "min"  # or ValueError, before anything is compared
         return found
 
 
@@ -137,8 +174,20 @@ class ModelCheckpoint(Monitor):
             )
         if save_freq != "epoch" and not isinstance(save_freq, int):
             raise ValueError(f"Unrecognized save_freq: {save_freq}. Expected save_freq are 'epoch' or integer values")
+        if isinstance(save_freq, int) and save_freq < 1:
+            raise ValueError(f"`save_freq` must be 'epoch' or at least 1, got {save_freq}")
+        try:
+            names = [name for _, name, _, _ in Formatter().parse(self.filepath) if name is not None]
+        except ValueError as error:
+            raise ValueError(f"ModelCheckpoint: {self.filepath!r} is no format of a path: {error}") from error
+        # Beginnings of folders that are the same for all epochs.
+        self._fixed = self.filepath.split("{")[0] if names else self.filepath
         self._batches = 0
         self._epoch = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        # Now, and not where the first epoch has been trained.
+        check_folder(Path(f"{self._fixed}_").parent)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
@@ -164,7 +213,9 @@ class ModelCheckpoint(Monitor):
             raise UsageError(
                 f"ModelCheckpoint: {self.filepath!r} names {error}, which is not logged; there is {sorted(logs or {})}"
             ) from error
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"ModelCheckpoint: {self.filepath!r} is no format of a path: {error}") from error
+        folder(Path(path).parent)
         if self.save_weights_only:
             self.model.save_weights(path, overwrite=True)
         else:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kcompile.errors import UnsupportedError
+from kcompile.errors import TraceError, UnsupportedError
 from kcompile.ir import dtype as ir_dtype
 from kcompile.keras import backend, dtype_policies, naming, ops, regularizers, rematerialization, symbolic, tree
 from kcompile.keras.call_context import CONTEXT, CallContext
@@ -20,7 +20,7 @@ from kcompile.keras.layers.configuration import Configurable
 from kcompile.keras.layers.state import LOSING
 from kcompile.keras.stateless import StatelessLayer
 from kcompile.tracing import variable as trace_variable
-from kcompile.tracing.scope import current_tracer, name_scope, tracing
+from kcompile.tracing.scope import current_tracer, locate, name_scope, tracing
 from kcompile.tracing.variable import Variable
 
 _OPEN: contextvars.ContextVar[Layer | None] = contextvars.ContextVar("kcompile_open", default=None)
@@ -110,17 +110,24 @@ class Layer(Configurable, StatelessLayer):
                 "in the `__init__()` method."
             )
         bound = signature.bind(self, args, kwargs)
-        if current_tracer() is None and symbolic.has_keras_tensor(args, kwargs):
-            return self._call_functional(bound, args, kwargs)
-        bound.convert(self._to_tensor)
-        self._maybe_build(bound)
-        self._check_input_spec(bound)
-        return self._run(bound)
+        try:
+            if current_tracer() is None and symbolic.has_keras_tensor(args, kwargs):
+                return self._call_functional(bound, args, kwargs)
+            bound.convert(self._to_tensor)
+            self._maybe_build(bound)
+            self._check_input_spec(bound)
+            return self._run(bound)
+        except (ValueError, TraceError) as error:
+            with self._scope():
+                locate(error)
+            raise
 
     def _call_functional(self, bound: signature.Bound, args: Any, kwargs: Any) -> Any:
         self._check_input_spec(bound)
         self._maybe_build(bound)
         outputs = self._symbolic_outputs(args, kwargs)
+        if any(x is None for x in tree.leaves(outputs)):
+            raise ValueError(f"layer {self.name!r}: `call` of {type(self).__name__} must return tensors, not None")
         self._nodes.append(symbolic.FunctionalNode(self, args, kwargs, outputs))
         return outputs
 

@@ -35,6 +35,8 @@ class Loss:
                 tree.map_structure(lambda x: ops.convert_to_tensor(x, self.dtype), y) for y in (y_true, y_pred)
             )
             values = self.call(y_true, y_pred)
+            if values is None or isinstance(values, str):
+                raise ValueError(f"{self.name!r} must return a tensor, it returned {values!r}")
             own = getattr(values, "_keras_mask", None)
             if mask is not None and own is not None:
                 mask = ops.logical_and(mask, own)

@@ -139,6 +139,8 @@ class MeanMetricWrapper(Mean):
     ) -> None:
         mask = getattr(y_pred, "_keras_mask", None)
         values = self._fn(y_true, y_pred, **self._fn_kwargs)
+        if values is None or isinstance(values, str):
+            raise ValueError(f"{self.name!r} must return a tensor, it returned {values!r}")
         super().update_state(values, apply_mask(sample_weight, mask, self.dtype, "sum"))
 
     def get_config(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kcompile.ir import Dim
 from kcompile.keras import config
 from kcompile.keras.ops import activation, arrays, elementwise, reductions
 from kcompile.keras.ops.common import common, kind, normal_axis, op, rank_of, run, shape_of, tensor
@@ -11,18 +12,20 @@ from kcompile.operators import indexing, losses
 from kcompile.tracing.tensor import promoted
 
 
-def _require_shape(target: Any, wanted: tuple[Any, ...], what: str) -> None:
+def _require_shape(target: Any, wanted: tuple[Any, ...], what: str, hint: str = "") -> None:
     """Raises ValueError where the target's sizes differ from these; symbolic ones are taken to be equal."""
     got = shape_of(target)
     known = [(a, b) for a, b in zip(got, wanted, strict=False) if isinstance(a, int) and isinstance(b, int)]
     if len(got) != len(wanted) or any(a != b for a, b in known):
-        raise ValueError(f"the target's shape {got} must be the shape {wanted} of the {what}")
+        shown = [tuple(None if isinstance(d, Dim) else d for d in shape) for shape in (got, wanted)]
+        raise ValueError(f"the target's shape {shown[0]} must be the shape {shown[1]} of the {what}{hint}")
 
 
 @op
 def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
     """-sum(target * log(output)) along an axis; output are logits or probabilities."""
-    _require_shape(target, shape_of(output), "output")
+    hint = "; for integer classes use sparse_categorical_crossentropy" if rank_of(target) < rank_of(output) else ""
+    _require_shape(target, shape_of(output), "output", hint)
     if from_logits:
         return common(losses.SoftmaxCrossEntropy(axis), output, target)
     output = elementwise.divide(output, reductions.sum(output, axis, True))
@@ -36,9 +39,9 @@ def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool 
     if rank_of(target) == rank_of(output) and shape_of(target)[axis] == 1:
         target = arrays.squeeze(target, axis)
     classes = normal_axis(axis, rank_of(output))
-    _require_shape(
-        target, tuple(d for i, d in enumerate(shape_of(output)) if i != classes), "output without its classes"
-    )
+    wanted = tuple(d for i, d in enumerate(shape_of(output)) if i != classes)
+    hint = "; for one-hot rows use categorical_crossentropy" if rank_of(target) == rank_of(output) else ""
+    _require_shape(target, wanted, "output without its classes", hint)
     labels = tensor(target, "int64")
     if from_logits and axis in (-1, rank_of(output) - 1):
         return run(losses.SparseSoftmaxCrossEntropy(), output, labels)

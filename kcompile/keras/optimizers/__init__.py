@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kcompile.errors import printable
 from kcompile.keras.optimizers import schedules
 from kcompile.keras.optimizers.adadelta import Adadelta
 from kcompile.keras.optimizers.adafactor import Adafactor
@@ -56,7 +57,7 @@ def get(identifier: Any) -> Any:
         )
         found = find(name, CLASSES, "optimizer", _BY_LOWER_NAME)
     if found is not None and not isinstance(found, Optimizer):
-        raise ValueError(f"Could not interpret optimizer identifier: {identifier!r}")
+        raise ValueError(f"Could not interpret optimizer identifier: {printable(repr(identifier))}")
     return found
 
 

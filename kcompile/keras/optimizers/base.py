@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -93,6 +94,8 @@ class Optimizer(StatelessOptimizer):
                 "`learning_rate` must be a float, a LearningRateSchedule or a callable without arguments, "
                 f"got {given!r}"
             )
+        if not math.isfinite(given):
+            raise ValueError(f"`learning_rate` must be a finite number, got {given}")
         made = Variable(np.array(given, np.float64), dtype=config.floatx(), trainable=False, name="learning_rate")
         self._variables.append(made)
         return made

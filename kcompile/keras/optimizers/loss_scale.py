@@ -43,6 +43,8 @@ class LossScaleOptimizer(Optimizer):
                 raise ValueError(f"LossScaleOptimizer does not support `{argument}`; set it on the inner optimizer")
         if kwargs:
             raise ValueError(f"LossScaleOptimizer does not support arguments: `{'`, `'.join(kwargs)}`.")
+        if not isinstance(inner_optimizer, Optimizer):
+            raise ValueError(f"LossScaleOptimizer needs an optimizer object, got {inner_optimizer!r}")
         super().__init__(0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.initial_scale, self.dynamic_growth_steps = initial_scale, dynamic_growth_steps

@@ -62,7 +62,7 @@ def restore(model: Any, reader: Any) -> None:
                 f"{reader.label}: layer {printable(name)} has {len(datasets)} weights in the file and {len(variables)} "
                 "in the model"
             )
-        pending += [(v, reader.array(d, v.shape)) for v, d in zip(variables, datasets, strict=True)]
+        pending += [(v, reader.array(d, v.shape, v.path)) for v, d in zip(variables, datasets, strict=True)]
     for variable, array in pending:
         variable.assign(array)
 

@@ -179,7 +179,7 @@ def _restore(root: Any, reader: Any, skip_mismatch: bool, path: str = "") -> Non
                 raise FileFormatError(f"{where}: the file has no variable {i} (at {place or '/'})")
             if skip_mismatch and datasets[str(i)].shape != variable.shape:
                 continue
-            pending.append((variable, reader.array(datasets[str(i)], variable.shape)))
+            pending.append((variable, reader.array(datasets[str(i)], variable.shape, variable.path)))
     for variable, array in pending:
         variable.assign(array)
     for _, owner in saveables(root, path):

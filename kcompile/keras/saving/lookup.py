@@ -32,7 +32,7 @@ def find(identifier: Any, classes: Sequence[type], what: str, aliases: dict[str,
         return identifier()
     if callable(identifier) or hasattr(identifier, "get_config"):
         return identifier
-    raise ValueError(f"Could not interpret {what} identifier: {identifier!r}")
+    raise ValueError(f"Could not interpret {what} identifier: {printable(repr(identifier))}")
 
 
 def find_function(identifier: Any, functions: Sequence[Any], what: str, aliases: dict[str, Any] | None = None) -> Any:
@@ -50,4 +50,4 @@ def find_function(identifier: Any, functions: Sequence[Any], what: str, aliases:
         return found() if isinstance(found, type) else found
     if callable(identifier):
         return identifier
-    raise ValueError(f"Could not interpret {what} function identifier: {identifier!r}")
+    raise ValueError(f"Could not interpret {what} function identifier: {printable(repr(identifier))}")

@@ -32,28 +32,32 @@ def plain(a: Any) -> Any:
         # Columns of several kinds (numbers and truth values, or pandas's own types that know missing values).
         for name, column in a.items() if array.ndim > 1 else [(a.name, a)]:
             if not pandas.api.types.is_numeric_dtype(column.dtype):
-                raise ValueError(
-                    f"column {printable(name)!r} holds {column.dtype}, not numbers; encode or leave it out"
-                )
+                told = "the column" if name is None else f"column {printable(name)!r}"
+                raise ValueError(f"{told} holds {column.dtype}, not numbers; encode or leave it out")
         array = a.to_numpy(dtype=config.floatx(), na_value=np.nan)
     return array if array.ndim > 1 else array[:, None]
 
 
 def numeric(structure: Any) -> Any:
     """Leaves as arrays: pandas tables, and lists of numbers, which are one array and no structure."""
-    if isinstance(structure, list) and structure and all(isinstance(a, (int, float, list)) for a in structure):
-        return np.asarray(structure)
+    if isinstance(structure, list) and all(isinstance(a, (int, float, list)) for a in structure):
+        try:
+            return np.asarray(structure)
+        except ValueError as error:
+            raise ValueError(
+                "lists of different lengths make no array; make them of one length (keras.utils.pad_sequences)"
+            ) from error
     if isinstance(structure, (dict, list, tuple)):
         return tree.map_structure(plain, structure)
     return plain(structure)
 
 
-def as_tensor(a: Any) -> Any:
-    """A torch tensor; float64 (numpy's default, not a choice) in floatx."""
+def as_tensor(a: Any, name: str = "the data") -> Any:
+    """A torch tensor; float64 (numpy's default, not a choice) in floatx. An error calls it by ``name``."""
     array = a if hasattr(a, "detach") else np.asarray(a)
     if not hasattr(a, "detach"):
-        if array.dtype == object or array.dtype.kind in "USV":
-            raise ValueError(f"an array of dtype {array.dtype} can't be trained on; give numbers")
+        if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+            raise ValueError(f"{name}: an array of dtype {array.dtype} can't be trained on; give numbers")
         if array.dtype == np.float64:
             array = array.astype(config.floatx() if config.floatx() != "bfloat16" else np.float32)
     return backend.engine().to_tensor(array)
@@ -83,25 +87,27 @@ class ArrayData(Source):
                 raise ValueError("You cannot `class_weight` and `sample_weight` at the same time.")
             if tree.is_nested(y):
                 raise ValueError("`class_weight` is only supported for Models with a single output.")
+            if y is None:
+                raise ValueError("`class_weight` needs `y`, the classes that it weighs")
             sample_weight = class_weights(y, class_weight)
         _check_weights(y, sample_weight)
         self.structure = (x, y, sample_weight)
-        leaves = tree.leaves(self.structure)
-        self.tensors = [a if a is None or isinstance(a, Stored) else as_tensor(a) for a in leaves]
+        named = _named(self.structure)
+        self.tensors = [a if a is None or isinstance(a, Stored) else as_tensor(a, name) for name, a in named]
         lengths = {int(t.shape[0]) if t.ndim else -1 for t in self.tensors if t is not None}
         if -1 in lengths or len(lengths) != 1:
             raise ValueError(
                 f"Data cardinality is ambiguous. Make sure all arrays contain the same number of samples: {self._sizes()}"
             )
         self.length = lengths.pop()
+        if not self.length:
+            raise ValueError(f"the data hold no sample: {self._sizes()}")
         self.batch_size = batch_size or (max(math.ceil(self.length / steps), 1) if steps else 32)
         self.shuffle, self.own = shuffle, own
 
     def _sizes(self) -> str:
-        sizes = []
-        for name, part in zip(("x", "y", "sample_weight"), self.structure, strict=True):
-            sizes += [f"{name} has shape {tuple(np.shape(a))}" for a in tree.leaves(part) if a is not None]
-        return ", ".join(sizes)
+        named = _named(self.structure)
+        return ", ".join(f"{name} has shape {tuple(np.shape(a))}" for name, a in named if a is not None)
 
     @property
     def num_batches(self) -> int:
@@ -132,6 +138,15 @@ def _parts(t: Any, spans: list[Span], order: Any) -> Iterable[Any]:
     return itertools.repeat(None) if t is None else backend.engine().parts(t, spans, order)
 
 
+def _named(structure: tuple[Any, Any, Any]) -> list[tuple[str, Any]]:
+    """Each array of (x, y, sample_weight) with its name, ``x['image']`` in a dict and ``x[0]`` in a list."""
+    return [
+        (name + "".join(f"[{key!r}]" for key in path), leaf)
+        for name, part in zip(("x", "y", "sample_weight"), structure, strict=True)
+        for path, leaf in tree.flatten_with_path(part)
+    ]
+
+
 def _check_weights(y: Any, sample_weight: Any) -> None:
     """Raise ValueError where weights don't belong to the targets: one array for all, or one for each."""
     if sample_weight is None or not tree.is_nested(y):
@@ -154,6 +169,11 @@ def _check_weights(y: Any, sample_weight: Any) -> None:
 
 def class_weights(y: Any, weights: dict[int, float]) -> np.ndarray:
     """Each sample's weight by its class; y holds integers or one-hot rows."""
+    known = isinstance(weights, dict) and not any(isinstance(x, str) for pair in weights.items() for x in pair)
+    if not known:
+        raise ValueError(
+            f"`class_weight` must be a dict of numbers by class, such as {{0: 1.0, 1: 2.0}}, got {weights!r}"
+        )
     labels = backend.convert_to_numpy(y)
     if labels.ndim > 1:
         labels = labels.argmax(-1) if labels.shape[-1] > 1 else labels[..., 0]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from kcompile.ir.op import origin
 from kcompile.keras import losses as losses_module
 from kcompile.keras import metrics as metrics_module
 from kcompile.keras import ops, tree
 from kcompile.keras.losses.base import Loss, LossFunctionWrapper
 from kcompile.keras.metrics.base import Mean, MeanMetricWrapper, Metric
+from kcompile.keras.training.agreement import compare, named
+from kcompile.tracing.scope import name_scope
 from kcompile.tracing.variable import Variable
 
 
@@ -16,6 +20,8 @@ class CompiledLoss:
     """The losses of all outputs; makes one number and tracks each where there are several."""
 
     def __init__(self, loss: Any, loss_weights: Any = None, output_names: list[str] | None = None):
+        if loss_weights is not None and not isinstance(loss_weights, (int, float, list, tuple, dict)):
+            raise ValueError(f"`loss_weights` must be a number, a list, a tuple or a dict, got {loss_weights!r}")
         self.user_loss, self.user_weights, self.output_names = loss, loss_weights, output_names
         self.trackers: dict[int, Mean] = {}
         self._losses: list[Loss | None] | None = None
@@ -33,6 +39,8 @@ class CompiledLoss:
         pairs = zip(truths, tree.flatten(y_pred), strict=True)
         self._losses = [_loss_object(x, *pair) for x, pair in zip(given, pairs, strict=True)]
         self._weights = _per_output(self.user_weights, y_pred, self.output_names, "loss_weights")
+        if len(self._weights) != count:
+            raise ValueError(f"loss_weights: {len(self._weights)} entries for {count} outputs")
         tracked = [i for i, loss in enumerate(self._losses) if loss is not None]
         if len(tracked) > 1:
             names = _labels(y_pred, self.output_names)
@@ -42,16 +50,23 @@ class CompiledLoss:
             self.trackers = {i: Mean(name=f"{names[i]}_loss") for i in tracked}
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if any(output is None for output in tree.leaves(y_pred)):
+            raise ValueError("the model returned None in place of an output: its `call` must return tensors")
         self.build(y_true, y_pred)
         assert self._losses is not None
         truths = _truths(y_true, y_pred, self.output_names, self._losses)
-        outputs = tree.flatten(y_pred)
+        outputs, names = tree.flatten(y_pred), _labels(y_pred, self.output_names)
         weights = _weights(sample_weight, y_pred, self.output_names)
         total: Any = None
         for i, (loss, truth, output, weight) in enumerate(zip(self._losses, truths, outputs, weights, strict=True)):
             if loss is None:
                 continue
-            value = loss(truth, output, weight)
+            what = f"loss {loss.name!r} of output {names[i]!r}"
+            if truth is None:
+                raise ValueError(f"{what}: there is no y; give the targets, or no loss for this output")
+            with named(what, truth, output), name_scope(names[i]) if len(outputs) > 1 else contextlib.nullcontext():
+                compare(what, loss, truth, output)
+                value = loss(truth, output, weight)
             if i in self.trackers:
                 self.trackers[i].update_state(value, sample_weight=ops.shape(output)[0])
             share = self._weights[i] if i < len(self._weights) else None
@@ -69,6 +84,9 @@ class CompiledMetrics(Metric):
 
     def __init__(self, metrics: Any, weighted_metrics: Any = None, output_names: list[str] | None = None):
         super().__init__(name="compile_metrics")
+        for kind, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+            if given is not None and not isinstance(given, (list, tuple, dict)):
+                raise ValueError(f"`{kind}` must be a list, a tuple or a dict, got {given!r}")
         self.user, self.user_weighted, self.output_names = metrics, weighted_metrics, output_names
         self._rows: list[tuple[int, bool, Metric, str]] | None = None
 
@@ -84,7 +102,7 @@ class CompiledMetrics(Metric):
                 continue
             truths = _truths(y_true, y_pred, self.output_names, per_output)
             for i, wanted in enumerate(per_output):
-                for item in wanted if isinstance(wanted, (list, tuple)) else [wanted]:
+                for item in tree.flatten(wanted):
                     if item is not None:
                         metric = _metric_object(item, truths[i], outputs[i])
                         label = metric.name if len(outputs) == 1 else f"{names[i]}_{metric.name}"
@@ -96,12 +114,14 @@ class CompiledMetrics(Metric):
         outputs, rows = tree.flatten(y_pred), self._rows or []
         if not rows:
             return
-        measured = {i for i, *_ in rows}
+        measured, names = {i for i, *_ in rows}, _labels(y_pred, self.output_names)
         wanted = [True if i in measured else None for i in range(len(outputs))]
         truths = _truths(y_true, y_pred, self.output_names, wanted)
         weights = _weights(sample_weight, y_pred, self.output_names)
         for i, weigh, metric, _ in rows:
-            metric.update_state(truths[i], outputs[i], sample_weight=weights[i] if weigh else None)
+            what = f"metric {metric.name!r} of output {names[i]!r}"
+            with named(what, truths[i], outputs[i]), origin(metric.name):
+                metric.update_state(truths[i], outputs[i], sample_weight=weights[i] if weigh else None)
 
     @property
     def metrics(self) -> list[Metric]:
@@ -210,7 +230,8 @@ def _truths(y: Any, y_pred: Any, names: list[str] | None, wanted: list[Any]) -> 
     if len(flat) == len(used):
         return flat
     if len(flat) != sum(used):
-        raise ValueError(f"the targets hold {len(flat)} arrays, the model has {len(used)} outputs")
+        held = "there is no y" if y is None else f"y holds {len(flat)} array(s)"
+        raise ValueError(f"{held}, the model has {len(used)} outputs: {', '.join(labels)}")
     rest = iter(flat)
     return [next(rest) if u else None for u in used]
 

@@ -12,6 +12,7 @@ from kcompile.keras.callbacks.base import History
 from kcompile.keras.layers import tracking
 from kcompile.keras.metrics.base import Mean, Metric
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
+from kcompile.keras.training import arguments
 from kcompile.keras.training.compiled import CompiledLoss, CompiledMetrics, check_names
 
 
@@ -55,6 +56,8 @@ class Compiling:
         """
         if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
             raise ValueError(f"`steps_per_execution` must be a positive integer, got {steps_per_execution!r}")
+        arguments.one_of((True, False, None), run_eagerly=run_eagerly)
+        arguments.one_of((True, False, "auto", None), jit_compile=jit_compile)
         if run_eagerly and jit_compile is True:
             warnings.warn("compile: `run_eagerly=True` leaves `jit_compile=True` without effect", stacklevel=2)
             jit_compile = False
@@ -83,7 +86,7 @@ class Compiling:
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
         }
-        self.run_eagerly, self.jit_compile = run_eagerly, jit_compile is True
+        self.run_eagerly, self.jit_compile = bool(run_eagerly), jit_compile == 1
         self.steps_per_execution = steps_per_execution
         self.loss = loss
         self.stop_training = False

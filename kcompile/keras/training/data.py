@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import warnings
 from collections.abc import Generator, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 from kcompile.errors import printable
 from kcompile.keras import backend, config, generators, tree
 from kcompile.keras.distribution import distributions
+from kcompile.keras.training import arguments
 from kcompile.keras.training.arrays import ArrayData, numeric
 from kcompile.keras.training.parquet import ParquetData, ParquetDataset
 from kcompile.keras.training.py_dataset import PyDataset
@@ -32,14 +34,17 @@ def make_data(
     """
     if isinstance(x, Source):
         return x
+    arguments.optional_integers(1, batch_size=batch_size)
+    arguments.one_of((True, False, "batch", None), shuffle=shuffle)
     dataset = isinstance(x, (PyDataset, ParquetDataset))
     if not dataset and not is_loader(x):
         x = numeric(x)
         if any(backend.is_array_like(a) or hasattr(a, "__array__") for a in tree.leaves(x)):
             own = distributions.own_rows()
             return ArrayData(x, numeric(y), numeric(sample_weight), batch_size, shuffle, class_weight, steps, own)
-    if not dataset and not hasattr(x, "__iter__"):
-        raise ValueError(f"Unrecognized data type: x={printable(x)} (of type {type(x).__name__})")
+    if not dataset and (not hasattr(x, "__iter__") or isinstance(x, (str, bytes, set, frozenset))):
+        hint = "; call the function, a generator is what it returns" if inspect.isgeneratorfunction(x) else ""
+        raise ValueError(f"Unrecognized data type: x={printable(x)} (of type {type(x).__name__}){hint}")
     known = next((c.__name__ for c in (PyDataset, ParquetDataset) if isinstance(x, c)), "generator")
     kind = "torch DataLoader" if is_loader(x) else known
     for name, given in (("y", y), ("sample_weight", sample_weight)):

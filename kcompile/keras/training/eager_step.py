@@ -8,6 +8,7 @@ from typing import Any
 
 from kcompile.errors import TraceError
 from kcompile.keras import backend, tree
+from kcompile.keras.training.steps import NOTHING_TO_TRAIN
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.variable import Variable
 
@@ -31,6 +32,10 @@ class EagerStep:
                     return tree.map_structure(_detach, self.function(*batch))
             results = self.function(*batch)
             variables = self.trained()
+            if not variables:
+                return tree.map_structure(_detach, results)
+            if not results[0].requires_grad:
+                raise ValueError(NOTHING_TO_TRAIN)
             gradients = eager.gradients(results[0], [v.value for v in variables])
             with eager.no_grad():
                 self.optimizer.apply(gradients, variables)

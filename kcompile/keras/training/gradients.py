@@ -80,13 +80,19 @@ def _size(type: Type, batch: int) -> int:
     return size
 
 
-def _gradients(graph: Graph, wanted: Sequence[Value]) -> list[Value]:
-    """The gradient of the first output for each value, by reverse accumulation."""
-    loss = graph.outputs[0]
+def depending(graph: Graph, wanted: Sequence[Value]) -> set[Value]:
+    """The values through which gradients reach these."""
     moving: set[Value] = set(wanted)
     for node in graph.nodes:
         if not isinstance(node.op, gradient.StopGradient) and any(v in moving for v in node.inputs):
             moving.update(v for v in node.results if v.type.dtype.is_float)
+    return moving
+
+
+def _gradients(graph: Graph, wanted: Sequence[Value]) -> list[Value]:
+    """The gradient of the first output for each value, by reverse accumulation."""
+    loss = graph.outputs[0]
+    moving = depending(graph, wanted)
     sums: dict[Value, Value] = {loss: constant(1.0, loss.type.dtype)}
     for node in reversed(graph.nodes):
         given = [v for v in node.results if v in sums and v in moving]

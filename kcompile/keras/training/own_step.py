@@ -14,8 +14,8 @@ from kcompile.tracing.scope import root_scope
 class OwnStep:
     """Calls a model's own step with the batch as Keras packs it; ``logs`` is what the last call returned."""
 
-    def __init__(self, method: Callable[[Any], Any], grad: bool):
-        self.method, self.grad = method, grad
+    def __init__(self, method: Callable[[Any], Any], kind: str):
+        self.method, self.kind = method, kind
         self.logs: Any = None
 
     def __call__(self, batch: Any) -> Any:
@@ -25,11 +25,13 @@ class OwnStep:
             move = backend.devices().copied
             batch = tree.map_structure(lambda a: None if a is None else move(a, device), batch)
         with root_scope():
-            if self.grad:
+            if self.kind == "train":
                 self.logs = self.method(packed(batch))
             else:
                 with backend.engine().no_grad():
                     self.logs = self.method(packed(batch))
+        if self.kind != "predict" and not isinstance(self.logs, dict):
+            raise TypeError(f"{self.kind}_step must return a dict of values by name, got {type(self.logs).__name__}")
         return self.logs
 
 

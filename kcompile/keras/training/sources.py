@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kcompile.errors import UsageError
+from kcompile.errors import UsageError, printable
 from kcompile.keras import tree
 from kcompile.keras.training.arrays import as_tensor, class_weights, plain
 from kcompile.keras.training.py_dataset import PyDataset, indices
@@ -93,16 +93,22 @@ class PyDatasetData(Source):
 
 def unpack(data: Any) -> Batch:
     """(x, y, sample_weight) of what a generator or a step is given."""
+    if data is None or isinstance(data, (list, str)) or (isinstance(data, tuple) and not 1 <= len(data) <= 3):
+        told = f"{type(data).__name__} of {len(data)}" if isinstance(data, (tuple, list)) else printable(repr(data))
+        raise ValueError(f"a batch must be x, (x,), (x, y) or (x, y, sample_weight), got {told}")
     if isinstance(data, tuple):
-        if len(data) > 3:
-            raise ValueError(f"a batch must be x, (x, y) or (x, y, sample_weight), got a tuple of {len(data)}")
         return (*data, None, None)[:3]  # type: ignore[return-value]
     return data, None, None
 
 
 def tensors(data: Any) -> Batch:
     """A batch as an iterable gives it, in torch."""
-    return tree.map_structure(lambda a: None if a is None else as_tensor(plain(a)), unpack(data))
+    parts = zip(("x", "y", "sample_weight"), unpack(data), strict=True)
+    x, y, weight = (
+        tree.map_structure(lambda a, name=name: None if a is None else as_tensor(plain(a), name), part)
+        for name, part in parts
+    )
+    return x, y, weight
 
 
 def is_loader(x: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,18 @@ from kcompile.ir.dims import symbol
 from kcompile.keras import backend, symbolic, tree
 from kcompile.keras.distribution.share import Share
 from kcompile.keras.optimizers.base import Optimizer
-from kcompile.keras.training.gradients import differentiated
+from kcompile.keras.training.gradients import depending, differentiated
 from kcompile.keras.training.source import length
 from kcompile.passes.pipeline import TRAIN, optimize
 from kcompile.tracing.scope import root_scope
 from kcompile.tracing.tensor import SymbolicTensor, lift
 from kcompile.tracing.tracer import Tracer
 from kcompile.tracing.variable import Variable
+
+NOTHING_TO_TRAIN = (
+    "the loss depends on no trainable variable, there is nothing to train: it must be computed from y_pred, and with "
+    "neither integers (argmax, casts) nor stop_gradient in between"
+)
 
 
 class Signature:
@@ -187,9 +193,13 @@ class TrainingStep(Step):
         from kcompile.engine.function import ExplicitStep, Function, TrainStep
 
         labels = {id(v): label for label, v in tracer.variables.items()}
-        trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in graph.weight_values()]
-        if not trained:
-            raise ValueError("the loss depends on no trainable variable: there is nothing to train")
+        if not self.trained():
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+            return super()._lowered(graph, tracer)
+        weights = graph.weight_values()
+        trained = [v for v in self.trained() if id(v) in labels and labels[id(v)] in weights]
+        if graph.outputs[0] not in depending(graph, [weights[labels[id(v)]] for v in trained]):
+            raise ValueError(NOTHING_TO_TRAIN)
         whole = differentiated(graph, [labels[id(v)] for v in trained], self.batch_size)
         if whole is not None:
             graph = optimize(whole, TRAIN, evaluate=evaluate_torch).graph

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from kcompile.engine.memory import kept_memory
-from kcompile.errors import UsageError
+from kcompile.errors import UsageError, printable
 from kcompile.keras import backend, config, ops, tree
 from kcompile.keras.callbacks.base import CallbackList, History, ProgbarLogger
 from kcompile.keras.distribution import distributions
 from kcompile.keras.distribution.share import Share
 from kcompile.keras.progress import ProgressBar
-from kcompile.keras.training.arrays import split_validation
+from kcompile.keras.training import arguments
+from kcompile.keras.training.arrays import numeric, split_validation
 from kcompile.keras.training.compiling import Compiling
 from kcompile.keras.training.data import Epochs, make_data
 from kcompile.keras.training.eager_step import EagerStep, Fallback
@@ -58,7 +59,7 @@ class Trainer(OverridableSteps, Compiling):
         if kind not in self._steps and own is not None:
             if self.jit_compile:
                 sys.stderr.write(f"kcompile: the model's own {kind}_step runs as it is, without jit_compile\n")
-            self._steps[kind] = OwnStep(own, grad=kind == "train")
+            self._steps[kind] = OwnStep(own, kind)
         if kind not in self._steps:
             self._steps[kind] = distributions.step(lambda share: self._made_step(kind, share))
         if current_device() is not None:
@@ -70,6 +71,8 @@ class Trainer(OverridableSteps, Compiling):
     def _made_step(self, kind: str, share: Share) -> Any:
         jit = self.jit_compile
         if kind == "train":
+            if self.optimizer is None:
+                raise ValueError("fit needs an optimizer: `compile` got optimizer=None")
             function: Any = self._loss_of_batch(True)
             made: Any = TrainingStep("train", function, self.optimizer, self._trained, jit, share)
             eager = EagerStep(function, self.optimizer, self._trained)
@@ -111,6 +114,9 @@ class Trainer(OverridableSteps, Compiling):
         ``validation_freq`` is every how many epochs to validate, or a list of epochs (the first is 1).
         """
         self._require_compiled("fit")
+        arguments.integers(0, epochs=epochs, initial_epoch=initial_epoch)
+        arguments.optional_integers(1, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+        arguments.share(validation_split=validation_split)
         distributions.in_step()
         epochs = _limited(epochs)
         if validation_split and validation_data is None:
@@ -185,7 +191,12 @@ class Trainer(OverridableSteps, Compiling):
         """A function that evaluates on the validation data, which is made ready once, where an epoch is to."""
         if data is None:
             return lambda epoch, runner: {}
-        source = make_data(*unpack(tuple(data) if isinstance(data, list) else data), batch_size, steps=steps)
+        if not hasattr(often, "__contains__") or isinstance(often, str):
+            arguments.integers(1, validation_freq=often)  # or a list of epochs
+        try:
+            source = make_data(*unpack(tuple(data) if isinstance(data, list) else data), batch_size, steps=steps)
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from error
 
         def validate(epoch: int, runner: CallbackList) -> dict[str, Any]:
             if not _is_due(epoch, often):
@@ -216,6 +227,7 @@ class Trainer(OverridableSteps, Compiling):
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
         self._require_compiled("evaluate")
+        arguments.optional_integers(1, steps=steps)
         data = make_data(x, y, sample_weight, batch_size, steps=steps)
         run = Epochs(data, steps, self.steps_per_execution, self._device())
         runner = _callback_list(callbacks, self, epochs=1, steps=run.steps, verbose=verbose)
@@ -238,6 +250,7 @@ class Trainer(OverridableSteps, Compiling):
         callbacks: Any = None,
     ) -> Any:
         """Outputs for all samples as numpy arrays, computed in batches."""
+        arguments.optional_integers(1, steps=steps)
         data = make_data(x, None, None, batch_size, steps=steps)
         run = Epochs(data, steps, self.steps_per_execution, self._device())
         runner = _callback_list(callbacks, self, epochs=1, steps=run.steps, verbose=verbose)
@@ -292,13 +305,12 @@ class Trainer(OverridableSteps, Compiling):
 
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch as numpy arrays."""
-        batch = next(make_data(x, batch_size=len(tree.flatten(x)[0])).batches())
+        batch = next(make_data(x, batch_size=_rows(x)).batches())
         return _to_numpy(self._step("predict")(batch))
 
     def _on_batch(self, kind: str, x: Any, y: Any, weight: Any, class_weight: Any, return_dict: bool) -> Any:
-        size = len(tree.flatten(x)[0])
         self.reset_metrics()
-        self._step(kind)(next(make_data(x, y, weight, size, False, class_weight).batches()))
+        self._step(kind)(next(make_data(x, y, weight, _rows(x), False, class_weight).batches()))
         logs = self.get_metrics_result()
         return logs if return_dict else self._in_order(logs)
 
@@ -314,6 +326,15 @@ def _bar(run: Epochs, runner: CallbackList, verbose: Any, title: str | None = No
     return ProgressBar(run.steps, 0 if drawn else verbose, title)
 
 
+def _rows(x: Any) -> int:
+    """How many samples a batch has; ValueError for what is none."""
+    leaf = tree.flatten(x)[0]
+    shape = leaf.shape if hasattr(leaf, "shape") else np.shape(tree.flatten(numeric(x))[0])
+    if not shape:
+        raise ValueError(f"x must be an array of samples, or several, got {printable(repr(x))}")
+    return int(shape[0])
+
+
 def _limited(epochs: int) -> int:
     """The epochs of a fit, or the most that `keras.config` allows."""
     most = config.max_epochs()
@@ -326,8 +347,6 @@ def _limited(epochs: int) -> int:
 def _is_due(epoch: int, often: Any) -> bool:
     if isinstance(often, int):
         return (epoch + 1) % often == 0
-    if not hasattr(often, "__contains__"):
-        raise ValueError(f"`validation_freq` must be a number or a list of epochs, got {often!r}")
     return epoch + 1 in often
 
 
