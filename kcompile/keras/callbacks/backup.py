@@ -113,7 +113,7 @@ class BackupAndRestore(Callback):
 
     def _variables(self) -> list[Any]:
         model = self.model
-        if not model.built:
+        if not model.built and not model.variables:  # one with a train_step may never be called itself
             raise UsageError(f"BackupAndRestore: model {model.name!r} has no weights yet; build it before fit")
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
