@@ -120,12 +120,12 @@ def train_variational(epochs=60):
     x, _ = data()
     variational.compile(keras.optimizers.Adam(2e-3))
     history = variational.fit(x, batch_size=64, epochs=epochs, verbose=0).history
-    print(f"variational: bound {history['loss'][0]:.1f} nats at first, {history['loss'][-1]:.1f} after {epochs} epochs")
+    print(f"variational: bound {history['loss'][0]:.1f} nats at first, {history['loss'][-1]:.1f} after {len(history['loss'])} epochs")
     return history
 
 
 def train(model, epochs=60):
-    if model is decoder:
+    if model is decoder or model is variational:
         return train_variational()
     x, x_test = data()
     model.compile(keras.optimizers.Adam(3e-3), edges_and_pixels)
