@@ -120,7 +120,8 @@ def train_variational(epochs=60):
     x, _ = data()
     variational.compile(keras.optimizers.Adam(2e-3))
     history = variational.fit(x, batch_size=64, epochs=epochs, verbose=0).history
-    print(f"variational: bound {history['loss'][0]:.1f} nats at first, {history['loss'][-1]:.1f} after {len(history['loss'])} epochs")
+    bound = history["loss"]
+    print(f"variational: bound {bound[0]:.1f} nats at first, {bound[-1]:.1f} after {len(bound)} epochs")
     return history
 
 
