@@ -16,6 +16,7 @@ from kcompile.engine.faults import CAUGHT, in_code
 from kcompile.engine.foreach import Update
 from kcompile.engine.jit import Jit, is_static
 from kcompile.engine.lower import lower, plain
+from kcompile.engine.recompute import recompute_activations
 from kcompile.ir import Graph
 from kcompile.tracing.variable import Variable
 
@@ -38,6 +39,7 @@ class Function:
         self.tensors = {label: hold(v, device or CPU) for label, v in variables.items()}
         self.device = device
         self.module = lower(graph, self.tensors, device)
+        recompute_activations(self.module)
         self.forward = Jit(self.module, device, is_static(graph)) if jit else plain(self.module)
         self.targets = [self.tensors[label].detach() for label, _ in graph.updates]
         self.written = {t.untyped_storage().data_ptr() for t in self.targets}
