@@ -13,9 +13,12 @@ import torch
 from kcompile.engine import distributed
 from kcompile.engine.shards import Sharded
 from kcompile.errors import TraceError, UnsupportedError, UsageError
+from kcompile.ir import Constant, Graph, Type, input_value
+from kcompile.ir.types import f32
 from kcompile.keras import distribution, generators
 from kcompile.keras.distribution import distributions
-from kcompile.keras.distribution.share import Joint, PerBatch, Share, Split
+from kcompile.keras.distribution.share import BATCH, Joint, PerBatch, Share, Split
+from kcompile.operators.reduction import Max
 from kcompile.tracing.variable import Variable
 from tests.distribution.threads import Ranks, ranks
 
@@ -159,3 +162,12 @@ def test_prediction_splits_nothing(two: Ranks) -> None:
     variable = Variable(np.ones((4, 3), np.float32))
     two.run(lambda rank: Joint(True).place([variable], [variable], None))
     assert not isinstance(variable.storage, Sharded)
+
+
+@pytest.mark.parametrize("kind", [Split, Joint])
+@pytest.mark.parametrize(("trains", "wanted"), [(True, [0.5]), (False, [])])
+def test_each_rank_gives_its_share_of_a_loss(two: Ranks, kind: type[Joint], trains: bool, wanted: list[float]) -> None:
+    """Of one that is differentiated; what is only shown is whole."""
+    x = input_value("x", Type(f32, (BATCH, 2)))
+    made = kind(False).graph(Graph("g", [x], [Max((0, 1))(x)]), {}, trains)
+    assert [float(n.op.value.data) for n in made.nodes if isinstance(n.op, Constant)] == wanted
