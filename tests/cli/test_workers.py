@@ -134,7 +134,7 @@ def test_a_rank(processes: Processes, capsys: pytest.CaptureFixture[str], kind: 
     assert distribution.distribution() is None and device == "cuda:5"
     found = capsys.readouterr()
     assert (found.out, found.err) == (("out\n", "err\n") if rank == 0 else ("", ""))
-    assert atomic.writes() is (rank == 0)
+    assert atomic.writes() is (rank == 0) and ("quiet" in processes.said) is (rank == 1)
     assert processes.said[:2] == ["end with parent", "join cuda"] and processes.said[-2:] == ["trained", "wait"]
 
 

@@ -13,11 +13,12 @@ import torch
 from kcompile.engine import distributed
 from kcompile.engine.shards import Sharded
 from kcompile.errors import TraceError, UnsupportedError, UsageError
-from kcompile.ir import Constant, Graph, Type, input_value
+from kcompile.ir import Constant, Graph, Type, input_value, weight
 from kcompile.ir.types import f32
 from kcompile.keras import distribution, generators
 from kcompile.keras.distribution import distributions
 from kcompile.keras.distribution.share import BATCH, Joint, PerBatch, Share, Split
+from kcompile.operators.collectives import GatherParts
 from kcompile.operators.reduction import Max
 from kcompile.tracing.variable import Variable
 from tests.distribution.threads import Ranks, ranks
@@ -151,6 +152,11 @@ def test_weights_and_slots_are_placed(two: Ranks, shards: bool) -> None:
         assert [isinstance(v.storage, Sharded) for v in made] == split
         assert all((v.numpy() == 0).all() for v in made)
         whole = [v for v in made if not isinstance(v.storage, Sharded)]
+        read = weight("k", Type(f32, (4, 3)))
+        update = joint.update(Graph("u", [], [read], updates=[("k", read)]), {"k": kernel})
+        own = Type(f32, (2, 3) if shards else (4, 3))
+        assert [v.type for _, v in update.updates] == [own] == [v.type for v in update.weight_values().values()]
+        assert [n.op.chunked for n in update.nodes if isinstance(n.op, GatherParts)] == [True] * shards
         buckets = joint.exchange([torch.zeros(1)] * len(made), made).buckets
         assert sorted(i for b in buckets for i in b) == [i for i, v in enumerate(made) if v in whole]
 

@@ -102,8 +102,8 @@ def test_signals(
     """Ctrl-C goes to all processes, the others end them; what was ignored stays so, and all is as before in the end."""
     monkeypatch.chdir(tmp_path)
     first = signal.getsignal(number)
-    if ignored:
-        signal.signal(number, signal.SIG_IGN)
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    signal.signal(number, signal.SIG_IGN if ignored else usual)
     before = {n: signal.getsignal(n) for n in signal.valid_signals()}
 
     def press() -> None:
