@@ -337,9 +337,9 @@ def test_files_of_another_kind(name: str, data: bytes, tmp_path: Path) -> None:
 
 def test_folders_and_devices(tmp_path: Path) -> None:
     (tmp_path / "d.keras").mkdir()
-    for path in (tmp_path / "d.keras", tmp_path / "none.keras"):
-        with pytest.raises(KcompileError, match="no such file"):
-            keras.saving.load_model(path)
+    for name, message in (("d", "is a folder, not a file"), ("none", "no such file")):
+        with pytest.raises(KcompileError, match=message):
+            keras.saving.load_model(tmp_path / f"{name}.keras")
 
 
 def test_nothing_changes_where_weights_do_not_fit(members: dict[str, bytes], tmp_path: Path) -> None:

@@ -106,6 +106,31 @@ def test_the_summary_tells_what_keras_tells() -> None:
             assert cell in texts[0], cell
 
 
+def branched(room: Any) -> Any:
+    layers = room.layers
+    a, b = room.Input((4,), name="a"), room.Input((4,), name="b")
+    shared = layers.Dense(3, name="shared")
+    joined = layers.Concatenate(name="joined")([shared(a), shared(b)])
+    return room.Model([a, b], [layers.Dense(1, name="one")(joined), layers.Dense(2, name="two")(joined)], name="net")
+
+
+def with_functions(room: Any) -> Any:
+    a = room.Input((4,), name="a")
+    return room.Model(a, room.layers.Dense(2, name="last")(room.ops.logical_not(a > 0) + a), name="net")
+
+
+@pytest.mark.parametrize("make", [branched, with_functions, TABLE["mlp_named"][0]])
+def test_the_summary_tells_what_is_connected_to_what(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    tables = []
+    for model in both(make):
+        lines: list[str] = []
+        model.summary(print_fn=lambda text, *_, lines=lines, **__: lines.append(text), line_length=200)
+        rows = [line for line in "\n".join(lines).splitlines() if line[:1] in ("│", "┃")]
+        tables.append([[cell.strip() for cell in re.split("[│┃]", row)[1:-1]] for row in rows])
+    assert tables[0] == tables[1]
+
+
 def test_get_layer() -> None:
     for model in both(TABLE["mlp_named"][0]):
         assert model.get_layer("second").name == "second"

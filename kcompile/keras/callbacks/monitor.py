@@ -78,11 +78,12 @@ class Monitor(Callback):
         """The watched value of an epoch; None, with a warning that lists what there is, where it is not logged."""
         found = (logs or {}).get(self.monitor)
         if found is None:
-            hint = did_you_mean(self.monitor, logs or {})
-            told = f"the metric `{self.monitor}` is not available{hint}. Available metrics are: {','.join(logs or {})}"
-            if self.mode == "auto" and self.monitor.removeprefix("val_") not in (logs or {}):
-                raise ValueError(f"{type(self).__name__}: {told}")
             # One of a validation may come later: that may not be due in each epoch.
+            later = self.monitor.removeprefix("val_") in (logs or {})
+            hint = "" if later else did_you_mean(self.monitor, logs or {})
+            told = f"the metric `{self.monitor}` is not available{hint}. Available metrics are: {','.join(logs or {})}"
+            if self.mode == "auto" and not later:
+                raise ValueError(f"{type(self).__name__}: {told}")
             warnings.warn(f"{type(self).__name__}: {told}", stacklevel=3)
             return None
         if self.mode == "auto":
