@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kcompile import keras
 from kcompile.errors import UnsupportedError, UsageError
+from kcompile.keras.distribution import distributions
 from tests.oracle import keras as real_keras
 
 OURS = keras.distribution
@@ -100,10 +102,15 @@ def test_as_in_keras(name: str) -> None:
 
 def test_one_process_is_a_distribution_too() -> None:
     assert OURS.distribution() is None
-    assert OURS.list_devices("cpu") == ["cpu:0"]
+    assert OURS.list_devices("CPU") == OURS.list_devices("cpu") == ["cpu:0"]
+    assert OURS.list_devices()[0].startswith("gpu" if torch.cuda.is_available() else "cpu")
     assert OURS.get_device_count("cpu") == 1
     with OURS.DataParallel(devices=["cpu:0"]).scope():
-        assert isinstance(OURS.distribution(), OURS.DataParallel)
+        outer = OURS.distribution()
+        assert isinstance(outer, OURS.DataParallel) and distributions.active() is None
+        with OURS.DataParallel(devices=["cpu:0"]).scope():
+            assert OURS.distribution() is not outer
+        assert OURS.distribution() is outer
         model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
         assert len(model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0).history["loss"]) == 1
@@ -115,6 +122,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "two devices, one process": (
         lambda: OURS.set_distribution(OURS.DataParallel(devices=["cpu:0", "cpu:1"])), UsageError,
         "2 devices need 2 processes, here is 1: start the script with torchrun --nproc-per-node 2",
+    ),
+    "model parallel over devices": (
+        lambda: OURS.set_distribution(OURS.ModelParallel(layout_map=OURS.LayoutMap(mesh(OURS)))), UsageError,
+        "4 devices need 4 processes",
     ),
     "no distribution": (lambda: OURS.set_distribution("data"), ValueError, "takes a distribution or None"),
     "a split tensor": (
@@ -134,3 +145,24 @@ def test_refused(name: str) -> None:
     with pytest.raises(error, match=message):
         function()
     assert OURS.distribution() is None
+
+
+@pytest.mark.parametrize(("axes", "shape", "wanted"), [
+    (("model",), None, True), ((None,), None, False), ((None, "model"), (2, 2), True), (("model",), (4, 1), False), (("batch",), (4, 1), True),
+])  # fmt: skip
+def test_whether_a_layout_splits(axes: tuple[str | None, ...], shape: tuple[int, int] | None, wanted: bool) -> None:
+    """One without a mesh may; an axis over one device does not."""
+    on = None if shape is None else OURS.DeviceMesh(shape, ["batch", "model"], [f"cpu:{i}" for i in range(4)])
+    assert OURS.TensorLayout(axes, on).splits is wanted
+
+
+def test_where_processes_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first address; of process 0 too."""
+    monkeypatch.setattr(distributions, "join", lambda: None)
+    monkeypatch.setattr(distributions.os, "environ", {"KERAS_DISTRIBUTION_PROCESS_ID": "2"})
+    OURS.initialize("first:1,second:2", 3, 0)
+    assert {k: distributions.os.environ[k] for k in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")} == {
+        "MASTER_ADDR": "first", "MASTER_PORT": "1", "WORLD_SIZE": "3", "RANK": "0",
+    }  # fmt: skip
+    OURS.initialize("first:1", 3)
+    assert distributions.os.environ["RANK"] == "2"

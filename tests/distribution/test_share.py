@@ -66,6 +66,14 @@ def test_what_a_distribution_splits(two: Ranks, monkeypatch: pytest.MonkeyPatch,
     assert made.split.shards is made.joint.shards is shards
 
 
+def test_which_part_of_a_batch(two: Ranks) -> None:
+    """Replicas of a model that is split over both are the same one."""
+    devices = ["cpu:0", "cpu:1"]
+    both = distribution.LayoutMap(distribution.DeviceMesh((1, 2), ["batch", "model"], devices))
+    assert two.run(lambda rank: distribution.DataParallel(devices=devices).data_shard_id) == [0, 1]
+    assert two.run(lambda rank: distribution.ModelParallel(layout_map=both).data_shard_id) == [0, 0]
+
+
 def test_other_data(two: Ranks) -> None:
     """All ranks say so, or those that are right would wait for the others."""
 

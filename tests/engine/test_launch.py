@@ -78,7 +78,8 @@ def hear(number, frame):
     open("heard" + os.environ["RANK"], "w").close()
     raise SystemExit
 signal.signal(signal.SIGINT, hear)
-open("ready" + os.environ["RANK"], "w").close()
+with open("ready" + os.environ["RANK"], "w") as file:
+    file.write(str(os.getpid()))
 time.sleep({})
 """
 
@@ -125,6 +126,7 @@ def test_signals(
     finally:
         thread.join()
         signal.signal(number, first)
+    assert not any(Path(f"/proc/{p.read_text()}").exists() for p in tmp_path.glob("ready*"))
     assert sorted(p.name for p in tmp_path.glob("heard*")) == (["heard0", "heard1"] if heard else [])
 
 
