@@ -67,6 +67,7 @@ ALIKE: dict[str, Callable[[Any], Any]] = {
     "a layout of unknown axes": lambda d: d.TensorLayout(("other",), mesh(d)),
     "a mesh set twice": lambda d: setattr(d.TensorLayout((None,), mesh(d)), "device_mesh", mesh(d)),
     "a map by pattern": lambda d: [layouts(d)[k] and layouts(d)[k].axes for k in ("a/kernel", "first/bias", "x")],
+    "a map's pattern is of whole paths": lambda d: layouts(d)["a/kernel_2"],
     "a map with two patterns": lambda d: layouts(d)["first/kernel"],
     "a map's key twice": lambda d: layouts(d).__setitem__(".*kernel", (None,)),
     "a map's value": lambda d: layouts(d).__setitem__("x", 3),
