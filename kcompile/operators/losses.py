@@ -37,6 +37,10 @@ class SoftmaxCrossEntropy(_CrossEntropy, name="softmax_cross_entropy"):
         return o.Neg(o.ReduceSum(terms, o.ints([self.axis]), keepdims=0))
 
 
+# torch would take -100 for no class at all, and leave its row out in silence.
+IGNORED = -(1 << 62)
+
+
 class SparseSoftmaxCrossEntropy(_CrossEntropy, name="sparse_softmax_cross_entropy"):
     """-log_softmax(logits [..., C]) at the integer labels [...]; the result is [...]."""
 
@@ -49,10 +53,11 @@ class SparseSoftmaxCrossEntropy(_CrossEntropy, name="sparse_softmax_cross_entrop
 
     def torch(self, t: Any, logits: Any, labels: Any) -> Any:
         labels = labels.to(t.int64)
+        kept = {"ignore_index": IGNORED, "reduction": "none"}
         if t.inputs[0].rank < 3:
-            return t.nn.functional.cross_entropy(logits, labels, reduction="none")
+            return t.nn.functional.cross_entropy(logits, labels, **kept)
         # torch wants the classes second, and is several times slower where they don't lie together.
-        rows = t.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+        rows = t.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), **kept)
         return rows.view(labels.shape)
 
     def fault(self, logits: Any, labels: Any) -> str:

@@ -256,6 +256,10 @@ SILENT: dict[str, tuple[Callable[[Room], Any], type[Exception], str]] = {
         fit(model, validation_data=(X[:0], Y[:0])), ValueError,
         "validation_data: the data hold no sample: x has shape (0, 4), y has shape (0, 1)",
     ),
+    "a class that torch leaves out": (
+        lambda r: model(r, 3, loss=r.losses.SparseCategoricalCrossentropy(from_logits=True)).evaluate(X, CLASSES * 0 - 100, verbose=0),
+        OutOfRangeError, "operator 'sparse_softmax_cross_entropy' in layer 'sparse_categorical_crossentropy': class -100 is out of range, there are 3 (0 to 2)",
+    ),
     "an id below 0": (fit(embedding, IDS * 0 - 1), OutOfRangeError, WORDS.format(-1)),
 }  # fmt: skip
 
