@@ -56,7 +56,9 @@ def trained(request: Any, tmp_path_factory: Any) -> tuple[ModuleType, Any, Path]
 
 def test_file_is_verified_and_small(trained: Any) -> None:
     module, report, path = trained
-    assert report.error is not None and report.error < 1e-5
+    # Inputs ten times as large as the data give logits of hundreds, whose rounding (1.6e-7) a softmax multiplies: which
+    # weights a short training ends with, and so 2e-6 or 2e-5, depends on the number of threads.
+    assert report.error is not None and report.error < 5e-5
     assert report.verified.runs >= 8 and not report.verified.weak
     assert report.nodes <= MOST_NODES.get(module.model.name, 100)
     assert len(onnx.load(path).graph.node) == report.nodes

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 
 from kcompile.engine import collectives
+from kcompile.files import atomic
+from kcompile.keras import config
 
 SECONDS = 20  # that a rank waits for another
 
@@ -105,6 +107,9 @@ def ranks(monkeypatch: pytest.MonkeyPatch, count: int, backend: str = "gloo") ->
     }  # fmt: skip
     for name, answer in answers.items():
         monkeypatch.setattr(dist, name, answer)
+    # A rank that is not the first gives these up for good: here, until the test ends.
+    monkeypatch.setattr(atomic, "_OTHER_WRITES", [False])
+    monkeypatch.setitem(config._SETTINGS, "interactive_logging", True)
     monkeypatch.setattr(collectives, "_ALL_GATHER", made.all_gather)
     monkeypatch.setattr(collectives, "_REDUCE_SCATTER", made.reduce_scatter)
     return made
