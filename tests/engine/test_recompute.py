@@ -110,6 +110,18 @@ def test_what_is_kept(monkeypatch, name, function, options, limits, kept):
     assert kept_numbers(lambda *g: linear_of(*g, activation=name, **options), *given) == kept
 
 
+def test_sums_of_half_precision_are_one_product() -> None:
+    """Parts would be added up in its few digits."""
+    rows = {d: recompute._rows(torch.ones(40, 5, dtype=d), 5) for d in (torch.float32, torch.float64, torch.bfloat16)}
+    assert rows[torch.float32] == rows[torch.float64] == max(1, recompute.PART // 5) and rows[torch.bfloat16] >= 40
+
+
+@pytest.mark.parametrize(("wanted", "twice"), [((True, True), True), ((False, True), False), ((True, False), False)])
+def test_only_where_both_would_be_kept(wanted, twice):
+    given = operands((3, 6), 4, True, torch.float32, (*wanted, True))
+    assert ("LinearOf" in linear_of(*given, activation="silu").grad_fn.name()) is twice
+
+
 def test_memory_is_given_up_only_once(monkeypatch):
     """The gradient is written over a tensor of its own: what the caller gave stays."""
     monkeypatch.setattr(products, "LARGE", 1)
@@ -139,8 +151,11 @@ def test_which_are_computed_twice(monkeypatch, function, twice):
     monkeypatch.setitem(fx._symbolic_trace._wrapped_fns_to_patch, (id(products.__dict__), "linear"), products.__dict__)
     module = fx.symbolic_trace(function)
     assert ("linear" in module.code) and "linear_of" not in module.code
+    for node in module.graph.nodes:
+        node.meta["node"] = node.name  # what leads from an error to its layer
     recompute_activations(module)
     assert ("linear_of" in module.code) is twice
+    assert all(n.meta["node"].startswith("linear") for n in module.graph.nodes if n.target is linear_of)
     x, kernel = torch.randn(4, 5), torch.randn(5, 5)
     torch.testing.assert_close(module(x, kernel), function(x, kernel))
 
