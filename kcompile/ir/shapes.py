@@ -10,6 +10,11 @@ from kcompile.ir.dims import Dim, DimLike, maximum
 Shape = tuple[DimLike, ...]
 
 
+def known(shape: Iterable[DimLike]) -> tuple[int | None, ...]:
+    """A shape as Keras tells it: None for a symbolic dim."""
+    return tuple(None if isinstance(d, Dim) else int(d) for d in shape)
+
+
 def broadcast_dim(a: DimLike, b: DimLike) -> DimLike:
     """numpy's rule for one dim. Two different symbols: one of them may be 1, so the larger."""
     if a == b or b == 1:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kcompile.ir import Dim, Type, input_value
 from kcompile.ir.dims import substitute, symbol
+from kcompile.ir.shapes import known
 from kcompile.keras import naming, tree
 from kcompile.tracing.tensor import SymbolicTensor
 from kcompile.tracing.tracer import Tracer
@@ -52,7 +53,7 @@ class KerasTensor(SymbolicTensor):
 
 def user_shape(type: Type) -> tuple[int | None, ...]:
     """A shape as Keras shows it: None for a symbolic dim."""
-    return tuple(None if isinstance(d, Dim) else d for d in type.shape)
+    return known(type.shape)
 
 
 class FunctionalNode:

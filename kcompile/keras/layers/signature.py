@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from kcompile.ir import Dim, Type
+from kcompile.ir import Type
 from kcompile.ir import dtype as ir_dtype
+from kcompile.ir.shapes import known
 from kcompile.keras import backend, symbolic, tree
 from kcompile.tracing.tensor import SymbolicTensor
 
@@ -129,8 +130,7 @@ def shape_structure(x: Any) -> Any:
 
 def user_shape(x: Any) -> tuple[int | None, ...]:
     """A tensor's shape with None for free sizes."""
-    shape = x.type.shape if isinstance(x, SymbolicTensor) else tuple(x.shape)
-    return tuple(None if isinstance(d, Dim) else int(d) for d in shape)
+    return known(x.type.shape if isinstance(x, SymbolicTensor) else x.shape)
 
 
 def build_shapes(layer: Any, bound: Bound) -> dict[str, Any] | None:

@@ -35,8 +35,7 @@ class Loss:
                 tree.map_structure(lambda x: ops.convert_to_tensor(x, self.dtype), y) for y in (y_true, y_pred)
             )
             values = self.call(y_true, y_pred)
-            if values is None or isinstance(values, str):
-                raise ValueError(f"{self.name!r} must return a tensor, it returned {values!r}")
+            check_returned(self.name, values)
             own = getattr(values, "_keras_mask", None)
             if mask is not None and own is not None:
                 mask = ops.logical_and(mask, own)
@@ -120,6 +119,12 @@ def converted(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     """Both as tensors of the prediction's dtype, their ranks as they are."""
     y_pred = ops.convert_to_tensor(y_pred)
     return ops.cast(y_true, y_pred.dtype), y_pred
+
+
+def check_returned(name: str, values: Any) -> None:
+    """Raise ValueError where the function of a loss or metric returned what is no tensor."""
+    if values is None or isinstance(values, str):
+        raise ValueError(f"{name!r} must return a tensor, it returned {values!r}")
 
 
 def apply_mask(sample_weight: Any, mask: Any, dtype: Any, reduction: str | None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kcompile.keras import config, dtype_policies, naming, ops
 from kcompile.keras.layers import tracking
-from kcompile.keras.losses.base import apply_mask, squeeze_or_expand_to_same_rank
+from kcompile.keras.losses.base import apply_mask, check_returned, squeeze_or_expand_to_same_rank
 from kcompile.keras.saving.serialization import deserialize_keras_object, serialize_keras_object
 from kcompile.keras.stateless import StatelessMetric
 from kcompile.tracing.scope import name_scope, tracing
@@ -139,8 +139,7 @@ class MeanMetricWrapper(Mean):
     ) -> None:
         mask = getattr(y_pred, "_keras_mask", None)
         values = self._fn(y_true, y_pred, **self._fn_kwargs)
-        if values is None or isinstance(values, str):
-            raise ValueError(f"{self.name!r} must return a tensor, it returned {values!r}")
+        check_returned(self.name, values)
         super().update_state(values, apply_mask(sample_weight, mask, self.dtype, "sum"))
 
     def get_config(self) -> dict[str, Any]:

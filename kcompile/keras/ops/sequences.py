@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kcompile.ir import Dim
+from kcompile.ir.shapes import known
 from kcompile.keras import config
 from kcompile.keras.ops import activation, arrays, elementwise, reductions
 from kcompile.keras.ops.common import common, kind, normal_axis, op, rank_of, run, shape_of, tensor
@@ -15,10 +15,9 @@ from kcompile.tracing.tensor import promoted
 def _require_shape(target: Any, wanted: tuple[Any, ...], what: str, hint: str = "") -> None:
     """Raises ValueError where the target's sizes differ from these; symbolic ones are taken to be equal."""
     got = shape_of(target)
-    known = [(a, b) for a, b in zip(got, wanted, strict=False) if isinstance(a, int) and isinstance(b, int)]
-    if len(got) != len(wanted) or any(a != b for a, b in known):
-        shown = [tuple(None if isinstance(d, Dim) else d for d in shape) for shape in (got, wanted)]
-        raise ValueError(f"the target's shape {shown[0]} must be the shape {shown[1]} of the {what}{hint}")
+    pairs = [(a, b) for a, b in zip(got, wanted, strict=False) if isinstance(a, int) and isinstance(b, int)]
+    if len(got) != len(wanted) or any(a != b for a, b in pairs):
+        raise ValueError(f"the target's shape {known(got)} must be the shape {known(wanted)} of the {what}{hint}")
 
 
 @op

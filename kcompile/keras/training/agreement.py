@@ -9,6 +9,7 @@ from typing import Any
 
 from kcompile.errors import InferError
 from kcompile.ir import Dim
+from kcompile.ir.shapes import known
 from kcompile.keras import backend
 from kcompile.keras.losses import margin, probabilistic, regression
 from kcompile.keras.losses.base import LossFunctionWrapper
@@ -53,13 +54,8 @@ def compare(what: str, loss: Any, y_true: Any, y_pred: Any) -> None:
 
 
 def _shapes(y_true: Any, y_pred: Any) -> str:
-    return f"y has shape {shown(_shape(y_true))}, the output {shown(_shape(y_pred))}"
+    return f"y has shape {known(_shape(y_true))}, the output {known(_shape(y_pred))}"
 
 
 def _shape(x: Any) -> tuple[Any, ...]:
     return backend.shape_of(x)
-
-
-def shown(shape: tuple[Any, ...]) -> tuple[int | None, ...]:
-    """A shape as Keras shows it."""
-    return tuple(None if isinstance(d, Dim) else d for d in shape)
