@@ -210,3 +210,25 @@ def test_terminate_on_nan_says_where(capsys: pytest.CaptureFixture[str]) -> None
         history = model.fit(x, x[:, :1], batch_size=2, epochs=3, verbose=0, callbacks=[callback])
         shown.append((len(history.history["loss"]), capsys.readouterr().out.strip()))
     assert shown[0] == shown[1] and "Invalid loss" in shown[0][1]
+
+
+def directions() -> dict[str, tuple[Any, bool]]:
+    """A metric by the name that it is given, and whether it should grow: by the name nothing tells."""
+    return {
+        "area": (lambda k: k.metrics.AUC(name="area"), True),
+        "fit_": (lambda k: k.metrics.R2Score(name="fit_"), True),
+        "gap": (lambda k: k.metrics.MeanSquaredError(name="gap"), False),
+        "likeness": (lambda k: k.metrics.CosineSimilarity(name="likeness"), True),
+        "mine": (lambda k: k.metrics.MeanMetricWrapper(k.losses.mean_absolute_error, name="mine"), False),
+    }
+
+
+@pytest.mark.parametrize("name", directions())
+def test_a_renamed_metric_is_watched_the_right_way(name: str) -> None:
+    make, grows = directions()[name]
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "mse", metrics=[make(keras)])
+    watching = keras.callbacks.EarlyStopping(monitor=f"val_{name}")
+    data = np.ones((4, 2), "float32"), np.array([[0.0], [1.0], [1.0], [0.0]], "float32")
+    model.fit(*data, validation_data=data, callbacks=[watching], verbose=0)
+    assert watching.mode == ("max" if grows else "min")

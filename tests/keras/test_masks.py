@@ -106,3 +106,17 @@ def test_blocks_with_masks_warn_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert mask_after(keras, LAYERS["two blocks"]) is not None
+
+
+def test_one_mask_is_the_first_output_s() -> None:
+    x, mask = np.ones((2, 3), "float32"), np.array([[True, False, True]] * 2)
+    for k in (keras, real):
+
+        class Two(k.layers.Layer):
+            supports_masking = True
+
+            def call(self, x: Any, mask: Any = None) -> Any:
+                return x * 1.0, x * 2.0
+
+        first, second = Two()(k.ops.convert_to_tensor(x), mask=k.ops.convert_to_tensor(mask))
+        assert getattr(second, "_keras_mask", None) is None and array(first._keras_mask).tolist() == mask.tolist()
